@@ -1,0 +1,1 @@
+//! The HTTP contract: types, routes, OpenAPI document, typed client.

@@ -1,0 +1,1 @@
+//! Lab, subscriber simulator, simulation, nemeses, checkers.

@@ -1,0 +1,2 @@
+//! bngctl.
+fn main() {}

@@ -1,0 +1,1 @@
+//! EBPF programs and their control, tc, nftables, routes, reconciler.

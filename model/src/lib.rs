@@ -1,0 +1,18 @@
+//! Plain domain types shared by every crate: ids, addresses, time, groups, pools, sessions.
+//!
+//! Nothing here does I/O, reads a clock or depends on another crate of the workspace.
+
+mod addr;
+mod domain;
+mod id;
+mod secret;
+mod time;
+
+pub use addr::{Ipv4Range, MacAddr, ParseMacError, ParseRangeError, PortId, Vlans};
+pub use domain::{
+    ApiRole, ApiUser, Attachment, DhcpSession, DownReason, Fence, Group, GroupService, NatBlock,
+    NatPool, Node, NodeRole, Pool, PppoeSession, Rate, Session, SessionKind, Subscriber,
+};
+pub use id::{ClusterId, Epoch, GroupId, NodeId, Revision, SessionId};
+pub use secret::Secret;
+pub use time::{Tick, UnixMs};

@@ -1,0 +1,1 @@
+//! The driver: sockets, clock, tasks, ownership, takeover; binary bngd.

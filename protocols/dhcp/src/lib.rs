@@ -1,0 +1,1 @@
+//! DHCPv4 server and client engines, sans-IO.

@@ -1,0 +1,1 @@
+//! PPP engines for both roles, sans-IO.

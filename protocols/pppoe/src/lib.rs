@@ -1,0 +1,1 @@
+//! PPPoE discovery and session framing, sans-IO.

@@ -1,0 +1,1 @@
+//! Quorum lease engines: voter, holder, sealer, sans-IO.

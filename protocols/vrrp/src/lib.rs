@@ -1,0 +1,1 @@
+//! VRRPv3 wire format, announcer and listener, sans-IO.

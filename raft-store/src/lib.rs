@@ -1,0 +1,1 @@
+//! Replicated commands, deterministic apply, snapshots, log storage, Raft network.
