@@ -1,1 +1,30 @@
 //! Replicated commands, deterministic apply, snapshots, log storage, Raft network.
+//!
+//! [`Store`] is the facade: propose, read, follow changes, change members. Nothing outside this crate names openraft.
+
+mod change;
+mod command;
+mod identity;
+mod log;
+mod metrics;
+mod net;
+mod raft;
+mod state;
+mod store;
+
+pub use change::{Change, ChangeBatch};
+pub use command::{
+    Bootstrap, Command, CommandError, Entry, LEVEL_SUPPORTED, OpReply, Refusal, Reply,
+    SessionBatch, SessionOp,
+};
+pub use identity::{
+    ClusterCa, Identity, IdentityError, JoinRequest, NodeCertificate, fingerprint, node_name,
+    peer_node_id,
+};
+pub use metrics::{LatencySummary, StoreMetrics};
+pub use raft::feed::{ChangeFeed, Gone};
+pub use state::{JoinToken, NatUsage, PoolUsage, SID_MAX, Section, SnapshotError, State};
+pub use store::{
+    CallError, Clock, Committed, Engine, InitializeError, MemberError, Membership, OpenError,
+    ProposeError, RaftStatus, RaftTiming, RequestHandler, Role, Store, StoreConfig, TransferError,
+};

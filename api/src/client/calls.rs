@@ -1,0 +1,197 @@
+use super::{Answer, Call, Client, ClientError, Credential};
+use crate::service::ReadLevel;
+use crate::types::{
+    AdmitRequest, AdmitResponse, ClusterStatus, Disconnected, FailoverRequest, FailoverResponse,
+    GroupList, GroupStatus, Health, InitRequest, InitResponse, JoinRequest, JoinResponse,
+    JoinToken, JoinTokenRequest, LoginRequest, MemberList, RateChanged, RateRequest, RemovedMember,
+    SubscriberDetail, SubscriberList, SubscriberQuery, SubscriberTotals, TokenAnswer, Version,
+};
+use model::{NodeId, Secret, SessionId};
+use reqwest::{Method, Url};
+
+/// `?…` of a list of sessions.
+fn list_query(query: &SubscriberQuery, level: ReadLevel) -> Option<String> {
+    let mut url = Url::parse("http://x/").expect("a constant URL");
+    {
+        let SubscriberQuery { service, limit, after, username, ip, mac } = query;
+        let mut pairs = url.query_pairs_mut();
+        let service = service.map(|service| match service {
+            model::GroupService::Pppoe => "pppoe".to_owned(),
+            model::GroupService::Dhcp => "dhcp".to_owned(),
+        });
+        let all = [
+            ("type", service),
+            ("limit", limit.map(|n| n.to_string())),
+            ("after", after.map(|id| id.to_string())),
+            ("username", username.clone()),
+            ("ip", ip.map(|ip| ip.to_string())),
+            ("mac", mac.map(|mac| mac.to_string())),
+        ];
+        for (key, value) in all {
+            if let Some(value) = value {
+                pairs.append_pair(key, &value);
+            }
+        }
+        match level {
+            ReadLevel::Linearizable => {}
+            ReadLevel::Local => {
+                pairs.append_pair("consistency", "local");
+            }
+        }
+    }
+    url.query().filter(|q| !q.is_empty()).map(str::to_owned)
+}
+
+/// Every method fails with [`ClientError`] as described there.
+#[allow(clippy::missing_errors_doc, reason = "said once, above")]
+impl Client {
+    /// `POST /api/v1/auth/login`. Does not change this client; see [`Client::with_token`].
+    pub async fn login(&self, request: &LoginRequest) -> Result<Answer<TokenAnswer>, ClientError> {
+        let call = Call::new(Method::POST, &["api", "v1", "auth", "login"]);
+        let raw = self.send(call.json(request).credential(Credential::None)).await?;
+        match serde_json::from_str(&raw.body) {
+            Ok(data) => Ok(Answer { data, revision: raw.revision, body: raw.body }),
+            Err(e) => Err(raw.foreign(&e)),
+        }
+    }
+
+    /// `GET /api/v1/health`.
+    pub async fn health(&self) -> Result<Answer<Health>, ClientError> {
+        let call = Call::new(Method::GET, &["api", "v1", "health"]);
+        self.enveloped(call.credential(Credential::None)).await
+    }
+
+    /// `GET /metrics`, as text.
+    pub async fn metrics(&self) -> Result<String, ClientError> {
+        let call = Call::new(Method::GET, &["metrics"]);
+        Ok(self.send(call.credential(Credential::None)).await?.body)
+    }
+
+    /// `GET /api/v1/system/version`.
+    pub async fn version(&self) -> Result<Answer<Version>, ClientError> {
+        self.enveloped(Call::new(Method::GET, &["api", "v1", "system", "version"])).await
+    }
+
+    /// `GET /api/v1/subscribers`, one page.
+    pub async fn subscribers(
+        &self,
+        query: &SubscriberQuery,
+        level: ReadLevel,
+    ) -> Result<Answer<SubscriberList>, ClientError> {
+        let mut call = Call::new(Method::GET, &["api", "v1", "subscribers"]);
+        call.query = list_query(query, level);
+        self.enveloped(call).await
+    }
+
+    /// `GET /api/v1/subscribers/summary`.
+    pub async fn subscriber_totals(
+        &self,
+        level: ReadLevel,
+    ) -> Result<Answer<SubscriberTotals>, ClientError> {
+        let call = Call::new(Method::GET, &["api", "v1", "subscribers", "summary"]);
+        self.enveloped(call.level(level)).await
+    }
+
+    /// `GET /api/v1/subscribers/{id}`.
+    pub async fn subscriber(
+        &self,
+        id: SessionId,
+        level: ReadLevel,
+    ) -> Result<Answer<SubscriberDetail>, ClientError> {
+        let id = id.to_string();
+        let path = ["api", "v1", "subscribers", &id];
+        self.enveloped(Call::new(Method::GET, &path).level(level)).await
+    }
+
+    /// `DELETE /api/v1/subscribers/{id}`.
+    pub async fn disconnect(&self, id: SessionId) -> Result<Answer<Disconnected>, ClientError> {
+        let id = id.to_string();
+        self.enveloped(Call::new(Method::DELETE, &["api", "v1", "subscribers", &id])).await
+    }
+
+    /// `PUT /api/v1/subscribers/{id}/rate`.
+    pub async fn set_rate(
+        &self,
+        id: SessionId,
+        request: &RateRequest,
+    ) -> Result<Answer<RateChanged>, ClientError> {
+        let id = id.to_string();
+        let path = ["api", "v1", "subscribers", &id, "rate"];
+        self.enveloped(Call::new(Method::PUT, &path).json(request)).await
+    }
+
+    /// `GET /api/v1/cluster`.
+    pub async fn cluster(&self) -> Result<Answer<ClusterStatus>, ClientError> {
+        self.enveloped(Call::new(Method::GET, &["api", "v1", "cluster"])).await
+    }
+
+    /// `POST /api/v1/cluster/init` on the first node.
+    pub async fn cluster_init(
+        &self,
+        request: &InitRequest,
+        bootstrap: &Secret,
+    ) -> Result<Answer<InitResponse>, ClientError> {
+        let call = Call::new(Method::POST, &["api", "v1", "cluster", "init"]).json(request);
+        self.enveloped(call.credential(Credential::Bootstrap(bootstrap)).first_only()).await
+    }
+
+    /// `POST /api/v1/cluster/join-tokens`.
+    pub async fn join_token(
+        &self,
+        request: &JoinTokenRequest,
+    ) -> Result<Answer<JoinToken>, ClientError> {
+        let path = ["api", "v1", "cluster", "join-tokens"];
+        self.enveloped(Call::new(Method::POST, &path).json(request)).await
+    }
+
+    /// `POST /api/v1/cluster/join` on the first node.
+    pub async fn cluster_join(
+        &self,
+        request: &JoinRequest,
+        bootstrap: &Secret,
+    ) -> Result<Answer<JoinResponse>, ClientError> {
+        let call = Call::new(Method::POST, &["api", "v1", "cluster", "join"]).json(request);
+        self.enveloped(call.credential(Credential::Bootstrap(bootstrap)).first_only()).await
+    }
+
+    /// `POST /api/v1/cluster/admit`.
+    pub async fn admit(
+        &self,
+        request: &AdmitRequest,
+    ) -> Result<Answer<AdmitResponse>, ClientError> {
+        let call = Call::new(Method::POST, &["api", "v1", "cluster", "admit"]).json(request);
+        self.enveloped(call.credential(Credential::None)).await
+    }
+
+    /// `GET /api/v1/cluster/members`.
+    pub async fn members(&self) -> Result<Answer<MemberList>, ClientError> {
+        self.enveloped(Call::new(Method::GET, &["api", "v1", "cluster", "members"])).await
+    }
+
+    /// `DELETE /api/v1/cluster/members/{id}`.
+    pub async fn remove_member(&self, id: NodeId) -> Result<Answer<RemovedMember>, ClientError> {
+        let id = id.to_string();
+        let path = ["api", "v1", "cluster", "members", &id];
+        self.enveloped(Call::new(Method::DELETE, &path)).await
+    }
+
+    /// `GET /api/v1/groups`.
+    pub async fn groups(&self) -> Result<Answer<GroupList>, ClientError> {
+        self.enveloped(Call::new(Method::GET, &["api", "v1", "groups"])).await
+    }
+
+    /// `GET /api/v1/groups/{name}`.
+    pub async fn group(&self, name: &str) -> Result<Answer<GroupStatus>, ClientError> {
+        self.enveloped(Call::new(Method::GET, &["api", "v1", "groups", name])).await
+    }
+
+    /// `POST /api/v1/groups/{name}/failover`.
+    pub async fn failover(
+        &self,
+        name: &str,
+        request: &FailoverRequest,
+    ) -> Result<Answer<FailoverResponse>, ClientError> {
+        let path = ["api", "v1", "groups", name, "failover"];
+        self.enveloped(Call::new(Method::POST, &path).json(request)).await
+    }
+}

@@ -1,0 +1,251 @@
+//! What handlers take: credentials, ids, queries and bodies. Every refusal is an [`ApiError`].
+
+use crate::error::ApiError;
+use crate::jwt;
+use crate::router::{RequestId, Shared};
+use crate::service::{BootstrapAuth, Caller, ReadLevel, Service};
+use crate::types::FieldError;
+use crate::{IDEMPOTENCY_HEADER, REVISION_HEADER, service};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use model::ApiRole;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// The longest `Idempotency-Key`, in octets.
+const IDEMPOTENCY_KEY_OCTETS_MAX: usize = 128;
+
+/// The credential of `Authorization: Bearer` (RFC 6750 §2.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.trim())
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get(IDEMPOTENCY_HEADER) else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| {
+        (1..=IDEMPOTENCY_KEY_OCTETS_MAX).contains(&key.len())
+            && key.bytes().all(|b| b.is_ascii_graphic())
+    });
+    match key {
+        Some(key) => Ok(Some(key.to_owned())),
+        None => Err(ApiError::BadRequest {
+            message: format!(
+                "{IDEMPOTENCY_HEADER} must be 1 to {IDEMPOTENCY_KEY_OCTETS_MAX} visible ASCII characters"
+            ),
+        }),
+    }
+}
+
+fn request_id(parts: &Parts) -> String {
+    parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default()
+}
+
+impl<S: Service> FromRequestParts<Arc<Shared<S>>> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        shared: &Arc<Shared<S>>,
+    ) -> Result<Self, ApiError> {
+        let service = &shared.service;
+        let (Some(key), Some(iss)) = (service.jwt_secret(), service.cluster_id()) else {
+            return Err(ApiError::NotInitialised);
+        };
+        let token = bearer(&parts.headers).ok_or(ApiError::Unauthorized)?;
+        let claims = jwt::verify(token, &iss, service.now(), &key)?;
+        Ok(Self {
+            username: claims.sub,
+            role: claims.role,
+            request_id: request_id(parts),
+            idempotency_key: idempotency_key(&parts.headers)?,
+        })
+    }
+}
+
+/// A caller whose role allows writes.
+pub(crate) struct Admin(pub(crate) Caller);
+
+impl<S: Service> FromRequestParts<Arc<Shared<S>>> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        shared: &Arc<Shared<S>>,
+    ) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, shared).await?;
+        match caller.role {
+            ApiRole::Admin => Ok(Self(caller)),
+            ApiRole::Operator => Err(ApiError::Forbidden),
+        }
+    }
+}
+
+impl<S: Service> FromRequestParts<Arc<Shared<S>>> for BootstrapAuth {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        shared: &Arc<Shared<S>>,
+    ) -> Result<Self, ApiError> {
+        // An initialised node answers 409 to everybody; an absent token is a wrong one.
+        shared.service.check_bootstrap(bearer(&parts.headers).unwrap_or_default())?;
+        Ok(Self {
+            request_id: request_id(parts),
+            idempotency_key: idempotency_key(&parts.headers)?,
+        })
+    }
+}
+
+/// The address of the peer, when the server tells it.
+pub(crate) struct Peer(pub(crate) Option<IpAddr>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Peer {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        Ok(Self(peer.map(|ConnectInfo(addr)| addr.ip().to_canonical())))
+    }
+}
+
+/// A part of the path.
+pub(crate) struct PathArg<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathArg<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let path = Path::<T>::from_request_parts(parts, state).await;
+        let bad = |e: axum::extract::rejection::PathRejection| ApiError::BadRequest {
+            message: e.body_text(),
+        };
+        path.map(|Path(value)| Self(value)).map_err(bad)
+    }
+}
+
+/// No query beside `consistency`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NoQuery {}
+
+/// The query of a read.
+pub(crate) struct Read<T> {
+    pub(crate) level: ReadLevel,
+    pub(crate) query: T,
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Read<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let bad = |message: String| ApiError::BadRequest { message };
+        let mut level = None;
+        let mut rest = Vec::new();
+        for pair in parts.uri.query().unwrap_or_default().split('&') {
+            match pair.strip_prefix("consistency=") {
+                None => rest.push(pair),
+                Some(_) if level.is_some() => {
+                    return Err(bad("consistency is given twice".to_owned()));
+                }
+                Some("local") => level = Some(ReadLevel::Local),
+                Some("linearizable") => level = Some(ReadLevel::Linearizable),
+                Some(_) => {
+                    return Err(bad("consistency must be local or linearizable".to_owned()));
+                }
+            }
+        }
+        let uri: Uri = format!("/?{}", rest.join("&"))
+            .parse()
+            .map_err(|_| bad("the query cannot be read".to_owned()))?;
+        let Query(query) = Query::<T>::try_from_uri(&uri).map_err(|e| bad(e.body_text()))?;
+        Ok(Self { level: level.unwrap_or_default(), query })
+    }
+}
+
+/// A JSON body.
+pub(crate) struct Body<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let json = is_json(request.headers());
+        let bytes = Bytes::from_request(request, state).await.map_err(|e| bytes_error(&e))?;
+        if json { parse(&bytes).map(Self) } else { Err(ApiError::UnsupportedMediaType) }
+    }
+}
+
+/// A JSON body that may be left off.
+pub(crate) struct OptionalBody<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let json = is_json(request.headers());
+        let bytes = Bytes::from_request(request, state).await.map_err(|e| bytes_error(&e))?;
+        match (bytes.is_empty(), json) {
+            (true, _) => Ok(Self(T::default())),
+            (false, true) => parse(&bytes).map(Self),
+            (false, false) => Err(ApiError::UnsupportedMediaType),
+        }
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    let essence = value.and_then(|v| v.split(';').next()).unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+}
+
+fn bytes_error(rejection: &BytesRejection) -> ApiError {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        ApiError::TooLarge
+    } else {
+        ApiError::BadRequest { message: rejection.body_text() }
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|e| {
+        let path = e.path().to_string();
+        let path = if path == "." { String::new() } else { path };
+        let inner = e.into_inner();
+        match inner.classify() {
+            Category::Data => {
+                ApiError::Invalid { errors: vec![FieldError::new(path, inner.to_string())] }
+            }
+            Category::Syntax | Category::Eof | Category::Io => not_json(&inner),
+        }
+    })?;
+    json.end().map_err(|e| not_json(&e))?;
+    Ok(value)
+}
+
+fn not_json(e: &serde_json::Error) -> ApiError {
+    ApiError::BadRequest { message: format!("The body is not JSON: {e}") }
+}
+
+/// A successful answer in its envelope, with its revision in the header.
+pub(crate) struct Enveloped<T>(pub(crate) T, pub(crate) service::Meta);
+
+impl<T: Serialize> IntoResponse for Enveloped<T> {
+    fn into_response(self) -> Response {
+        let mut response = Json(crate::types::Envelope::new(self.0)).into_response();
+        if let Some(revision) = self.1.revision {
+            response.headers_mut().insert(REVISION_HEADER, HeaderValue::from(revision.0));
+        }
+        response
+    }
+}

@@ -1,0 +1,124 @@
+use crate::error::ApiError;
+use crate::extract::{Admin, Body, Enveloped, NoQuery, PathArg, Read};
+use crate::router::Shared;
+use crate::service::{Caller, Service};
+use crate::types::{
+    Disconnected, Envelope, ErrorBody, FieldError, RateChanged, RateRequest, SubscriberDetail,
+    SubscriberList, SubscriberQuery, SubscriberTotals,
+};
+use axum::extract::State;
+use model::SessionId;
+use std::sync::Arc;
+
+/// The largest rate that is accepted, in bits per second; more is a slip of the pen.
+const RATE_BPS_MAX: u64 = 1_000_000_000_000;
+
+/// List sessions
+///
+/// In pages, in order of their ids: pass `next` as `after` to get the next page.
+#[utoipa::path(
+    get, path = "/api/v1/subscribers", tag = "subscribers", params(SubscriberQuery),
+    responses((status = 200, description = "A page of sessions", body = Envelope<SubscriberList>)),
+    security(("jwt" = [])),
+)]
+pub(crate) async fn list_subscribers<S: Service>(
+    _: Caller,
+    State(shared): State<Arc<Shared<S>>>,
+    Read { level, query }: Read<SubscriberQuery>,
+) -> Result<Enveloped<SubscriberList>, ApiError> {
+    if query.limit.is_some_and(|n| !(1..=SubscriberQuery::LIMIT_MAX).contains(&n)) {
+        let message = format!("limit must be 1 to {}", SubscriberQuery::LIMIT_MAX);
+        return Err(ApiError::BadRequest { message });
+    }
+    let limit = query.limit();
+    let (sessions, meta) = shared.service.subscribers(query, level).await?;
+    let full = u32::try_from(sessions.len()).is_ok_and(|n| n >= limit);
+    let next = sessions.last().filter(|_| full).map(|s| s.id);
+    Ok(Enveloped(SubscriberList { count: sessions.len(), sessions, next }, meta))
+}
+
+/// Count sessions
+#[utoipa::path(
+    get, path = "/api/v1/subscribers/summary", tag = "subscribers",
+    responses((status = 200, description = "Counts by type", body = Envelope<SubscriberTotals>)),
+    security(("jwt" = [])),
+)]
+pub(crate) async fn subscriber_totals<S: Service>(
+    _: Caller,
+    State(shared): State<Arc<Shared<S>>>,
+    Read { level, .. }: Read<NoQuery>,
+) -> Result<Enveloped<SubscriberTotals>, ApiError> {
+    let (totals, meta) = shared.service.summary(level).await?;
+    Ok(Enveloped(totals, meta))
+}
+
+/// Show a session
+#[utoipa::path(
+    get, path = "/api/v1/subscribers/{id}", tag = "subscribers",
+    params(("id" = u64, Path, description = "Session id")),
+    responses(
+        (status = 200, description = "The session", body = Envelope<SubscriberDetail>),
+        (status = 404, description = "No such session", body = ErrorBody),
+    ),
+    security(("jwt" = [])),
+)]
+pub(crate) async fn show_subscriber<S: Service>(
+    _: Caller,
+    State(shared): State<Arc<Shared<S>>>,
+    PathArg(id): PathArg<SessionId>,
+    Read { level, .. }: Read<NoQuery>,
+) -> Result<Enveloped<SubscriberDetail>, ApiError> {
+    let (detail, meta) = shared.service.subscriber(id, level).await?;
+    Ok(Enveloped(detail, meta))
+}
+
+/// Disconnect a session
+#[utoipa::path(
+    delete, path = "/api/v1/subscribers/{id}", tag = "subscribers",
+    params(("id" = u64, Path, description = "Session id")),
+    responses(
+        (status = 200, description = "The session is ended", body = Envelope<Disconnected>),
+        (status = 404, description = "No such session", body = ErrorBody),
+    ),
+    security(("jwt" = [])),
+)]
+pub(crate) async fn disconnect_subscriber<S: Service>(
+    Admin(caller): Admin,
+    State(shared): State<Arc<Shared<S>>>,
+    PathArg(id): PathArg<SessionId>,
+) -> Result<Enveloped<Disconnected>, ApiError> {
+    let (done, meta) = shared.service.disconnect(id, caller).await?;
+    Ok(Enveloped(done, meta))
+}
+
+/// Change the rates of a session
+#[utoipa::path(
+    put, path = "/api/v1/subscribers/{id}/rate", tag = "subscribers",
+    params(("id" = u64, Path, description = "Session id")),
+    request_body = RateRequest,
+    responses(
+        (status = 200, description = "The rates now in force", body = Envelope<RateChanged>),
+        (status = 404, description = "No such session", body = ErrorBody),
+        (status = 422, description = "A rate is out of range", body = ErrorBody),
+    ),
+    security(("jwt" = [])),
+)]
+pub(crate) async fn set_subscriber_rate<S: Service>(
+    Admin(caller): Admin,
+    State(shared): State<Arc<Shared<S>>>,
+    PathArg(id): PathArg<SessionId>,
+    Body(request): Body<RateRequest>,
+) -> Result<Enveloped<RateChanged>, ApiError> {
+    let errors: Vec<_> = [("rate_down", request.rate_down), ("rate_up", request.rate_up)]
+        .into_iter()
+        .filter(|(_, bps)| *bps > RATE_BPS_MAX)
+        .map(|(field, bps)| {
+            FieldError::new(field, format!("{bps} is more than {RATE_BPS_MAX} bits per second"))
+        })
+        .collect();
+    if !errors.is_empty() {
+        return Err(ApiError::Invalid { errors });
+    }
+    let (changed, meta) = shared.service.set_rate(id, request, caller).await?;
+    Ok(Enveloped(changed, meta))
+}

@@ -1,0 +1,55 @@
+use crate::error::ApiError;
+use crate::extract::{Enveloped, NoQuery, Read};
+use crate::router::Shared;
+use crate::service::{Caller, Meta, Service};
+use crate::types::{Envelope, Health, Version};
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
+
+/// What `prometheus-client` writes; its text ends with `# EOF`.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The older Prometheus text format.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Health of this node
+///
+/// Open to everybody. The status code is 200 as long as the daemon answers.
+#[utoipa::path(
+    get, path = "/api/v1/health", tag = "system",
+    responses((status = 200, description = "How the node feels", body = Envelope<Health>)),
+)]
+pub(crate) async fn health<S: Service>(State(shared): State<Arc<Shared<S>>>) -> Enveloped<Health> {
+    Enveloped(shared.service.health().await, Meta::default())
+}
+
+/// Prometheus metrics of this node
+///
+/// Open to everybody.
+#[utoipa::path(
+    get, path = "/metrics", tag = "system",
+    responses((
+        status = 200, description = "Prometheus text format",
+        body = String, content_type = "text/plain",
+    )),
+)]
+pub(crate) async fn metrics<S: Service>(State(shared): State<Arc<Shared<S>>>) -> Response {
+    let text = shared.service.metrics_text().await;
+    let kind = if text.ends_with("# EOF\n") { OPEN_METRICS } else { PROMETHEUS };
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+/// What runs on this node
+#[utoipa::path(
+    get, path = "/api/v1/system/version", tag = "system",
+    responses((status = 200, description = "Versions", body = Envelope<Version>)),
+    security(("jwt" = [])),
+)]
+pub(crate) async fn version<S: Service>(
+    _: Caller,
+    State(shared): State<Arc<Shared<S>>>,
+    _: Read<NoQuery>,
+) -> Result<Enveloped<Version>, ApiError> {
+    Ok(Enveloped(shared.service.version().await, Meta::default()))
+}

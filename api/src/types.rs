@@ -1,0 +1,28 @@
+//! Bodies of requests and answers.
+//!
+//! Requests refuse unknown fields, so that a typing error is not a silently ignored wish. Answers
+//! do not: a client may be older than the node it asks.
+
+mod auth;
+mod cluster;
+mod envelope;
+mod init;
+mod subscriber;
+mod system;
+
+pub use auth::{Login, LoginRequest, TokenAnswer};
+pub use cluster::{
+    AdmitRequest, AdmitResponse, ClusterStatus, FailoverRequest, FailoverResponse, GroupList,
+    GroupNodeStatus, GroupStatus, InitResponse, JoinRequest, JoinResponse, JoinToken,
+    JoinTokenRequest, Member, MemberList, NodeStatus, RaftState, RemovedMember, SessionCounts,
+};
+pub use envelope::{Envelope, ErrorBody, ErrorStatus, FieldError, OkStatus};
+pub use init::{
+    AdminInit, GroupInit, GroupPlan, InitPlan, InitRequest, NatInit, PoolInit, RateInit,
+    SubscriberInit,
+};
+pub use subscriber::{
+    Disconnected, NatBlockInfo, RateChanged, RateRequest, SessionType, SubscriberDetail,
+    SubscriberList, SubscriberQuery, SubscriberSummary, SubscriberTotals,
+};
+pub use system::{Health, HealthStatus, Version};

@@ -1,0 +1,86 @@
+//! The lab's program; `cargo xtask` builds and runs it.
+
+use anyhow::Result;
+use chaos_tests::{bench, chaos, demo, lab::topology};
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Labs in network namespaces: demo, benchmark, chaos. Needs root.
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Subscribers dial in, the owner dies, nobody redials.
+    Demo(demo::DemoArgs),
+    /// Measure the gap of each fault.
+    BenchFailover(bench::FailoverArgs),
+    /// Seeded random faults, with everything checked.
+    Chaos(chaos::ChaosArgs),
+    /// Remove what a lab left behind.
+    Clean,
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    if matches!(task, Task::Clean) {
+        let removed = topology::clean()?;
+        println!("removed {removed} namespaces");
+        return Ok(());
+    }
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
+    demo::prepare()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let kept = matches!(task, Task::Demo(demo::DemoArgs { keep: true, .. }));
+    let outcome = runtime.block_on(async {
+        let work = async {
+            match task {
+                Task::Demo(args) => demo::run(args).await,
+                Task::BenchFailover(args) => bench::failover(args).await,
+                Task::Chaos(args) => chaos::run(args).await,
+                Task::Clean => Ok(()),
+            }
+        };
+        tokio::select! {
+            outcome = work => outcome,
+            _ = tokio::signal::ctrl_c(), if !kept => Err(anyhow::anyhow!("interrupted")),
+        }
+    });
+    drop(runtime);
+    if let Err(error) = &outcome {
+        keep_logs();
+        if let Err(cleaning) = topology::clean() {
+            eprintln!("lab: cleaning up after {error:#}: {cleaning:#}");
+        }
+    }
+    outcome
+}
+
+/// Copies the daemons' logs out of the lab's folder, so that a failure can be read.
+fn keep_logs() {
+    let to = std::env::temp_dir().join("tandem-lab-logs");
+    let _ = std::fs::create_dir_all(&to);
+    let Ok(nodes) = std::fs::read_dir(topology::WORK_DIR) else { return };
+    for node in nodes.flatten() {
+        let log = node.path().join("bngd.log");
+        if log.exists() {
+            let name = format!("{}.log", node.file_name().to_string_lossy());
+            let _ = std::fs::copy(&log, to.join(name));
+        }
+    }
+    eprintln!("lab: the daemons' logs are in {}", to.display());
+}

@@ -1,0 +1,385 @@
+//! Real `bngd` processes, one per node namespace, made a cluster through their API.
+
+use super::netns;
+use super::topology::{self, Topology, VRID, mgmt, node_ns};
+use anyhow::{Context as _, Result, anyhow, bail};
+use api::types::{
+    AdminInit, ClusterStatus, FailoverRequest, GroupInit, InitRequest, JoinRequest, JoinTokenRequest, LoginRequest,
+    PoolInit, SubscriberInit,
+};
+use model::{NodeRole, Secret};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Name of the lab's only group.
+pub const GROUP: &str = "g1";
+/// API administrator of the lab.
+pub const ADMIN: (&str, &str) = ("admin", "lab-admin-password");
+/// Password of every simulated PPPoE user.
+pub const PASSWORD: &str = "lab-secret";
+
+/// A node by its place, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeName(pub usize);
+
+impl std::fmt::Display for NodeName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "n{}", self.0 + 1)
+    }
+}
+
+/// What a lab cluster is made with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The daemon to run.
+    pub bngd: PathBuf,
+    /// PPPoE users to create.
+    pub users: usize,
+    /// Lease time told to DHCP clients, in seconds.
+    pub lease_s: u32,
+    /// `policer` or `htb`.
+    pub shaper: &'static str,
+}
+
+/// A running cluster. Dropping it ends its processes.
+pub struct Cluster {
+    topology: Topology,
+    settings: Settings,
+    children: Vec<Option<Child>>,
+    client: api::Client,
+}
+
+impl Cluster {
+    /// Starts all nodes, makes the first one a cluster and lets the others join.
+    ///
+    /// # Errors
+    /// What failed first; the logs stay in the lab's folder until the next clean-up.
+    pub async fn start(topology: Topology, settings: Settings) -> Result<Self> {
+        let urls = (0..topology.nodes).map(|i| format!("https://{}:8443", mgmt(i))).collect();
+        let client = api::Client::insecure(urls)?;
+        let children = (0..topology.nodes).map(|_| None).collect();
+        let mut this = Self { topology, settings, children, client };
+        for i in 0..this.topology.nodes {
+            this.write_config(NodeName(i))?;
+            this.spawn(NodeName(i))?;
+        }
+        this.form().await?;
+        Ok(this)
+    }
+
+    /// The API of all nodes, logged in as administrator.
+    #[must_use]
+    pub fn client(&self) -> &api::Client {
+        &self.client
+    }
+
+    /// The network.
+    #[must_use]
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// How many nodes there are.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.topology.nodes
+    }
+
+    fn write_config(&self, node: NodeName) -> Result<()> {
+        let dir = self.topology.data_dir(node.0);
+        std::fs::create_dir_all(&dir)?;
+        let witness = node.0 + 1 == self.topology.nodes;
+        let role = if witness { "witness" } else { "data" };
+        let mut text = format!(
+            "[node]\nname = \"{node}\"\nrole = \"{role}\"\ndata_dir = \"{}\"\n\n[cluster]\naddress = \"{}\"\n",
+            dir.join("data").display(),
+            mgmt(node.0)
+        );
+        if !witness {
+            text += &format!(
+                "\n[dataplane]\ncore = \"core\"\nxdp = \"generic\"\nshaper = \"{}\"\n\n[[dataplane.access]]\ninterface = \"acc\"\ngroup = \"{GROUP}\"\n",
+                self.settings.shaper
+            );
+        }
+        std::fs::write(dir.join("bngd.toml"), text)?;
+        Ok(())
+    }
+
+    /// Starts the daemon of a node.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn spawn(&mut self, node: NodeName) -> Result<()> {
+        let dir = self.topology.data_dir(node.0);
+        let log = File::options().create(true).append(true).open(dir.join("bngd.log"))?;
+        // `nsenter`, not `ip netns exec`: the latter mounts a fresh /sys, where pinned BPF objects are not seen.
+        let child = Command::new("nsenter")
+            .arg(format!("--net=/run/netns/{}", node_ns(node.0)))
+            .arg(&self.settings.bngd)
+            .arg("--config")
+            .arg(dir.join("bngd.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.settings.bngd.display()))?;
+        self.children[node.0] = Some(child);
+        Ok(())
+    }
+
+    async fn form(&mut self) -> Result<()> {
+        let first = self.local_client(NodeName(0)).await?;
+        let made = first.cluster_init(&self.init_request(), &self.bootstrap(NodeName(0))?).await?;
+        self.client = api::Client::insecure((0..self.nodes()).map(|i| format!("https://{}:8443", mgmt(i))).collect())?;
+        let login = LoginRequest { username: ADMIN.0.into(), password: Secret::new(ADMIN.1) };
+        let token = first.login(&login).await?;
+        self.client.set_token(token.access_token);
+        let _ = made;
+        for i in 1..self.nodes() {
+            let role = if i + 1 == self.nodes() { NodeRole::Witness } else { NodeRole::Data };
+            let request = JoinTokenRequest { role: Some(role), ..JoinTokenRequest::default() };
+            let token = self.client.join_token(&request).await?;
+            let local = self.local_client(NodeName(i)).await?;
+            let join = JoinRequest { token: token.token };
+            local.cluster_join(&join, &self.bootstrap(NodeName(i))?).await.with_context(|| format!("n{} joins", i + 1))?;
+        }
+        self.wait("all nodes vote and a data node owns the group", Duration::from_secs(30), |s| self.is_ready(s)).await?;
+        Ok(())
+    }
+
+    /// Every node votes, the group's fence is open, and every data node that is up could take it.
+    #[must_use]
+    pub fn is_ready(&self, status: &ClusterStatus) -> bool {
+        status.nodes.len() == self.nodes()
+            && status.nodes.iter().all(|n| n.voter && n.reachable)
+            && status.leader.is_some()
+            && status.groups.iter().all(|g| {
+                g.fence == Some(model::Fence::Open) && g.nodes.iter().all(|n| n.eligible)
+            })
+    }
+
+    fn bootstrap(&self, node: NodeName) -> Result<Secret> {
+        let path = self.topology.data_dir(node.0).join("data/bootstrap-token");
+        Ok(Secret::new(std::fs::read_to_string(&path).with_context(|| path.display().to_string())?))
+    }
+
+    /// A client of one node, once it answers.
+    async fn local_client(&self, node: NodeName) -> Result<api::Client> {
+        let client = api::Client::insecure(vec![format!("https://{}:8443", mgmt(node.0))])?;
+        eventually(&format!("{node} answers"), Duration::from_secs(20), || async {
+            client.health().await.map(|_| ()).map_err(|e| anyhow!(e))
+        })
+        .await
+        .map_err(|e| anyhow!("{e:#}; its log: {}", self.log_path(node).display()))?;
+        Ok(client)
+    }
+
+    /// The daemon's log.
+    #[must_use]
+    pub fn log_path(&self, node: NodeName) -> PathBuf {
+        self.topology.data_dir(node.0).join("bngd.log")
+    }
+
+    fn init_request(&self) -> InitRequest {
+        let pool = |name: &str, service: &str, net: u8| PoolInit {
+            name: name.into(),
+            group: GROUP.into(),
+            service: service.into(),
+            range: format!("100.{net}.0.2-100.{net}.255.254"),
+            prefix_len: 16,
+            gateway: format!("100.{net}.0.1"),
+            dns: vec!["192.0.2.53".into(), "192.0.2.54".into()],
+            lease_s: self.settings.lease_s,
+            nat: None,
+            rate: None,
+        };
+        InitRequest {
+            cluster_name: "lab".into(),
+            admin: AdminInit { username: ADMIN.0.into(), password: Secret::new(ADMIN.1) },
+            groups: vec![GroupInit {
+                name: GROUP.into(),
+                vrid: u32::from(VRID),
+                core_address: format!("{}/24", topology::CORE_VIP),
+                ac_name: "tandem-lab".into(),
+                services: vec!["pppoe".into(), "dhcp".into()],
+                preferred: vec![],
+            }],
+            pools: vec![pool("pppoe", "pppoe", 64), pool("dhcp", "dhcp", 65)],
+            subscribers: (0..self.settings.users)
+                .map(|i| SubscriberInit {
+                    username: user_name(i),
+                    password: Secret::new(PASSWORD),
+                    rate: None,
+                    address: None,
+                    pool: None,
+                })
+                .collect(),
+        }
+    }
+
+    /// Waits until the cluster's own status satisfies `good`.
+    ///
+    /// # Errors
+    /// When it does not in time, with the last status.
+    pub async fn wait(
+        &self,
+        what: &str,
+        within: Duration,
+        good: impl Fn(&ClusterStatus) -> bool,
+    ) -> Result<ClusterStatus> {
+        let mut last = None;
+        let outcome = eventually(what, within, || async {
+            let status = self.client.cluster().await?;
+            if good(&status) { Ok(status) } else { Err(anyhow!("last status: {}", serde_json::to_string(&status)?)) }
+        })
+        .await;
+        match outcome {
+            Ok(status) => {
+                last.replace(status.clone());
+                Ok(status)
+            }
+            Err(e) => bail!("{e:#}"),
+        }
+    }
+
+    /// The node that owns the group.
+    ///
+    /// # Errors
+    /// When no node answers, or nobody owns it.
+    pub async fn owner(&self) -> Result<NodeName> {
+        let status = self.client.cluster().await?;
+        let group = status.groups.iter().find(|g| g.name == GROUP).context("the group is gone")?;
+        let name = group.owner.as_deref().context("nobody owns the group")?;
+        self.by_name(name)
+    }
+
+    /// A node by the name that the API shows.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn by_name(&self, name: &str) -> Result<NodeName> {
+        (0..self.nodes()).map(NodeName).find(|n| n.to_string() == name).with_context(|| format!("no node {name}"))
+    }
+
+    /// Moves the group by plan and returns how long the API took, in milliseconds.
+    ///
+    /// # Errors
+    /// The API's refusal.
+    pub async fn planned(&self, to: Option<NodeName>) -> Result<u64> {
+        let request = FailoverRequest { to: to.map(|n| n.to_string()) };
+        Ok(self.client.failover(GROUP, &request).await?.took_ms)
+    }
+
+    /// Sends a signal to a node's daemon.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal(&self, node: NodeName, signal: Signal) -> Result<()> {
+        let child = self.children[node.0].as_ref().with_context(|| format!("{node} does not run"))?;
+        kill(Pid::from_raw(i32::try_from(child.id())?), signal)?;
+        Ok(())
+    }
+
+    /// Kills a node's daemon and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&mut self, node: NodeName) -> Result<()> {
+        self.signal(node, Signal::SIGKILL)?;
+        if let Some(mut child) = self.children[node.0].take() {
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Starts a node's daemon unless it runs; waits for one that is on its way out.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn ensure_running(&mut self, node: NodeName) -> Result<()> {
+        if let Some(mut child) = self.children[node.0].take() {
+            let _ = kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGCONT);
+            for _ in 0..40 {
+                if child.try_wait()?.is_some() {
+                    break;
+                }
+                let (_keep, never) = std::sync::mpsc::channel::<()>();
+                let _ = never.recv_timeout(Duration::from_millis(50));
+            }
+            let _ = child.kill();
+            child.wait()?;
+        }
+        self.spawn(node)
+    }
+
+    /// Forgets the processes: they go on until the lab is cleaned.
+    pub fn leave_running(mut self) {
+        self.children.clear();
+    }
+
+    /// Whether a node's daemon still runs.
+    pub fn is_running(&mut self, node: NodeName) -> bool {
+        self.children[node.0].as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(None)))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in self.children.iter_mut().flatten() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// PPP user of subscriber `i`.
+#[must_use]
+pub fn user_name(i: usize) -> String {
+    format!("user{i}@lab")
+}
+
+/// Tries until it succeeds or time is up.
+///
+/// # Errors
+/// The last error, with what was waited for.
+pub async fn eventually<T, F, Fut>(what: &str, within: Duration, mut attempt: F) -> Result<T>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T>>,
+{
+    const POLL: Duration = Duration::from_millis(25);
+    let deadline = tokio::time::Instant::now() + within;
+    loop {
+        match attempt().await {
+            Ok(value) => return Ok(value),
+            Err(error) if tokio::time::Instant::now() >= deadline => {
+                return Err(error.context(format!("not within {} s: {what}", within.as_secs())));
+            }
+            Err(_) => {
+                let _ = tokio::time::timeout(POLL, std::future::pending::<()>()).await;
+            }
+        }
+    }
+}
+
+/// The daemon beside this program, as cargo lays them.
+///
+/// # Errors
+/// When it was not built.
+pub fn sibling(name: &str) -> Result<PathBuf> {
+    let me = std::env::current_exe()?;
+    let path = me.parent().unwrap_or(Path::new(".")).join(name);
+    if path.exists() { Ok(path) } else { bail!("{} is missing: cargo build --workspace --bins", path.display()) }
+}
+
+/// Enters the namespace of operations; call before any other thread runs.
+///
+/// # Errors
+/// When there is no lab.
+pub fn enter_ops() -> Result<()> {
+    netns::enter("tdm-ops")
+}

@@ -1,0 +1,372 @@
+//! Simulated subscribers: the protocol crates in the client role, hundreds of them behind one cable.
+//!
+//! One thread in `tdm-sub` speaks for all of them and sends and receives their probes; another in
+//! `tdm-core` is the far end.
+
+mod host;
+mod line;
+
+pub use host::{Host, Kind};
+
+use super::netns;
+use super::probe::{Percentiles, Probe, SUBSCRIBER_PORT, TARGET_PORT, Track};
+use super::topology::TARGET;
+use anyhow::{Result, bail};
+use dataplane::boottime_now;
+use line::Line;
+use model::Tick;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+/// Most probes per second and direction: beyond it two cores measure themselves.
+const PROBES_PER_S_MAX: u32 = 10_000;
+/// How often due probes are sent.
+const PROBE_TICK: Duration = Duration::from_millis(1);
+
+/// How many subscribers of which kind, and how they behave.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// PPPoE subscribers.
+    pub pppoe: usize,
+    /// DHCP subscribers.
+    pub dhcp: usize,
+    /// How many dial in per second.
+    pub dial_per_s: u32,
+    /// Time between two probes of one session and direction.
+    pub probe_interval: Duration,
+    /// How many subscribers of each kind are probed; the others only hold their session.
+    pub probed_each: usize,
+}
+
+impl Plan {
+    /// All are probed as often as the machine bears, at most every 20 ms.
+    #[must_use]
+    pub fn new(pppoe: usize, dhcp: usize) -> Self {
+        let probed_each = 100;
+        let probed = u32::try_from(pppoe.min(probed_each) + dhcp.min(probed_each)).unwrap_or(u32::MAX).max(1);
+        let fastest = Duration::from_secs(1) * probed / PROBES_PER_S_MAX;
+        Self { pppoe, dhcp, dial_per_s: 400, probe_interval: fastest.max(Duration::from_millis(20)), probed_each }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.pppoe + self.dhcp
+    }
+
+    fn is_probed(&self, i: usize) -> bool {
+        if i < self.pppoe { i < self.probed_each } else { i - self.pppoe < self.probed_each }
+    }
+}
+
+/// What others may see of one subscriber.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Its address as a number, 0 while it has none.
+    pub address: AtomicU32,
+    /// How often a session of it ended after it was up.
+    pub lost: AtomicU64,
+    /// How often it came up.
+    pub came_up: AtomicU64,
+    /// Probes from it that reached the core.
+    pub up: Track,
+    /// Probes to it that arrived.
+    pub down: Track,
+}
+
+impl Seen {
+    /// The address, if it has one.
+    #[must_use]
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        match self.address.load(Ordering::Acquire) {
+            0 => None,
+            bits => Some(Ipv4Addr::from(bits)),
+        }
+    }
+}
+
+/// State shared with the threads.
+pub struct Shared {
+    /// Each subscriber; the PPPoE ones first.
+    pub seen: Vec<Seen>,
+    /// All probes that reached the core.
+    pub up: Track,
+    /// All probes that reached subscribers.
+    pub down: Track,
+    probing: AtomicBool,
+    stop: AtomicBool,
+    addresses_changed: AtomicU64,
+}
+
+/// What the driver asks of subscribers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wish {
+    Dial(usize),
+    HangUp(usize),
+}
+
+/// Running subscribers. Dropping them stops the threads; nobody hangs up.
+pub struct Subscribers {
+    plan: Plan,
+    shared: Arc<Shared>,
+    wishes: mpsc::Sender<Wish>,
+    threads: Vec<std::thread::JoinHandle<Result<()>>>,
+}
+
+/// Addresses and counters at one moment, to compare with later.
+#[derive(Clone, Debug)]
+pub struct Mark {
+    sessions: Vec<(Option<Ipv4Addr>, u64)>,
+    at: Tick,
+}
+
+/// What became of the sessions since a [`Mark`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Kept {
+    /// Sessions that were up.
+    pub sessions: usize,
+    /// Of those, still the same session with the same address.
+    pub kept: usize,
+    /// Ended and not back.
+    pub lost: usize,
+    /// Ended and dialled anew.
+    pub redialled: usize,
+}
+
+impl Subscribers {
+    /// Starts the threads; nobody dials yet.
+    ///
+    /// # Errors
+    /// When a thread cannot start.
+    pub fn start(plan: Plan) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            seen: (0..plan.total()).map(|_| Seen::default()).collect(),
+            up: Track::default(),
+            down: Track::default(),
+            probing: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            addresses_changed: AtomicU64::new(0),
+        });
+        let (wishes, inbox) = mpsc::channel();
+        let line_shared = shared.clone();
+        let line = netns::thread_in("tdm-sub", "subscribers", move || Line::run(plan, line_shared, inbox))?;
+        let core_shared = shared.clone();
+        let core = netns::thread_in("tdm-core", "core", move || core(plan, core_shared))?;
+        Ok(Self { plan, shared, wishes, threads: vec![line, core] })
+    }
+
+    /// Everybody dials, in order, at the plan's rate.
+    pub fn dial_all(&self) {
+        for i in 0..self.plan.total() {
+            self.wish(Wish::Dial(i));
+        }
+    }
+
+    /// One subscriber dials.
+    pub fn dial(&self, i: usize) {
+        self.wish(Wish::Dial(i));
+    }
+
+    /// One subscriber hangs up, in order.
+    pub fn hang_up(&self, i: usize) {
+        self.wish(Wish::HangUp(i));
+    }
+
+    fn wish(&self, wish: Wish) {
+        let _ = self.wishes.send(wish);
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// State shared with the threads.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// How many have an address: PPPoE and DHCP.
+    #[must_use]
+    pub fn up(&self) -> (usize, usize) {
+        let count = |range: &[Seen]| range.iter().filter(|s| s.address().is_some()).count();
+        let (pppoe, dhcp) = self.shared.seen.split_at(self.plan.pppoe);
+        (count(pppoe), count(dhcp))
+    }
+
+    /// Starts or stops the probes.
+    pub fn probe(&self, on: bool) {
+        self.shared.probing.store(on, Ordering::Release);
+    }
+
+    /// Fails when a thread has ended.
+    ///
+    /// # Errors
+    /// That it ended.
+    pub fn check(&self) -> Result<()> {
+        if self.threads.iter().any(std::thread::JoinHandle::is_finished) {
+            bail!("a subscriber thread has ended; see the messages above");
+        }
+        Ok(())
+    }
+
+    /// Begins a measurement.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        for seen in &self.shared.seen {
+            seen.up.arm();
+            seen.down.arm();
+        }
+        self.shared.up.arm();
+        self.shared.down.arm();
+        let sessions =
+            self.shared.seen.iter().map(|s| (s.address(), s.lost.load(Ordering::Acquire))).collect();
+        Mark { sessions, at: boottime_now() }
+    }
+
+    /// What became of the sessions since `mark`.
+    #[must_use]
+    pub fn kept(&self, mark: &Mark) -> Kept {
+        let mut kept = Kept::default();
+        for ((address, lost), seen) in mark.sessions.iter().zip(&self.shared.seen) {
+            if address.is_none() {
+                continue;
+            }
+            kept.sessions += 1;
+            let same = seen.address() == *address;
+            if same && seen.lost.load(Ordering::Acquire) == *lost {
+                kept.kept += 1;
+            } else if seen.address().is_some() {
+                kept.redialled += 1;
+            } else {
+                kept.lost += 1;
+            }
+        }
+        kept
+    }
+
+    /// Whether one subscriber that was up at `mark` still has the same session.
+    #[must_use]
+    pub fn is_kept(&self, mark: &Mark, i: usize) -> bool {
+        let (address, lost) = mark.sessions[i];
+        let seen = &self.shared.seen[i];
+        seen.address() == address && seen.lost.load(Ordering::Acquire) == lost
+    }
+
+    /// Whether every probed session that has an address was heard in both directions after `since`.
+    #[must_use]
+    pub fn all_flowing(&self, since: Tick) -> bool {
+        let probed = self.probed().filter(|s| s.address().is_some());
+        probed.into_iter().all(|s| s.up.last() > since && s.down.last() > since)
+    }
+
+    /// The longest silence of each probed session since the mark, up and down.
+    #[must_use]
+    pub fn silences(&self, mark: &Mark) -> (Vec<Duration>, Vec<Duration>) {
+        let now = boottime_now();
+        let had = |i: &usize| mark.sessions[*i].0.is_some();
+        let probed: Vec<usize> = (0..self.plan.total()).filter(|i| self.plan.is_probed(*i)).filter(had).collect();
+        let of = |track: fn(&Seen) -> &Track| {
+            probed.iter().map(|i| track(&self.shared.seen[*i]).silence(now)).collect()
+        };
+        (of(|s| &s.up), of(|s| &s.down))
+    }
+
+    /// Percentiles over both directions together.
+    #[must_use]
+    pub fn gap(&self, mark: &Mark) -> Percentiles {
+        let (mut up, down) = self.silences(mark);
+        up.extend(down);
+        Percentiles::of(&mut up)
+    }
+
+    /// When the mark was set.
+    #[must_use]
+    pub fn marked_at(mark: &Mark) -> Tick {
+        mark.at
+    }
+
+    fn probed(&self) -> impl Iterator<Item = &Seen> {
+        self.shared.seen.iter().enumerate().filter(|(i, _)| self.plan.is_probed(*i)).map(|(_, s)| s)
+    }
+}
+
+impl Drop for Subscribers {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        for thread in self.threads.drain(..) {
+            match thread.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => eprintln!("lab: subscriber thread: {error:#}"),
+                Err(_) => eprintln!("lab: a subscriber thread panicked"),
+            }
+        }
+    }
+}
+
+/// Spreads probes evenly: tells how many are due.
+pub(crate) struct Pace {
+    interval: Duration,
+    next: Tick,
+    at: usize,
+}
+
+impl Pace {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        Self { interval: plan.probe_interval, next: Tick::ZERO, at: 0 }
+    }
+
+    /// The next session out of `n` if its probe is due; after a stall nothing is made up for.
+    pub(crate) fn due(&mut self, n: usize, now: Tick) -> Option<usize> {
+        if n == 0 || now < self.next {
+            return None;
+        }
+        let step = self.interval / u32::try_from(n).unwrap_or(u32::MAX);
+        let late = now.since(self.next);
+        self.next = if late > self.interval { now + step } else { self.next + step };
+        self.at = (self.at + 1) % n;
+        Some(self.at)
+    }
+}
+
+/// The far end: counts what arrives, sends to each probed subscriber.
+async fn core(plan: Plan, shared: Arc<Shared>) -> Result<()> {
+    let socket = tokio::net::UdpSocket::bind(SocketAddrV4::new(TARGET, TARGET_PORT)).await?;
+    let probed: Vec<usize> = (0..plan.total()).filter(|i| plan.is_probed(*i)).collect();
+    let mut seq = vec![0u64; plan.total()];
+    let mut pace = Pace::new(&plan);
+    let mut buf = [0u8; 64];
+    let mut tick = tokio::time::interval(PROBE_TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    while !shared.stop.load(Ordering::Acquire) {
+        tokio::select! {
+            readable = socket.readable() => readable?,
+            _ = tick.tick() => {}
+        }
+        while let Ok((len, _)) = socket.try_recv_from(&mut buf) {
+            let Some(probe) = Probe::parse(&buf[..len]) else { continue };
+            if let Some(seen) = usize::try_from(probe.session).ok().and_then(|i| shared.seen.get(i)) {
+                let now = boottime_now();
+                seen.up.arrived(now);
+                shared.up.arrived(now);
+            }
+        }
+        if !shared.probing.load(Ordering::Acquire) {
+            continue;
+        }
+        let now = boottime_now();
+        while let Some(at) = pace.due(probed.len(), now) {
+            let i = probed[at];
+            let Some(address) = shared.seen[i].address() else { continue };
+            seq[i] += 1;
+            let probe = Probe { session: u32::try_from(i)?, seq: seq[i] };
+            // A full queue or an ICMP error is a lost probe, which is what is being measured.
+            let _ = socket.try_send_to(&probe.emit(), SocketAddrV4::new(address, SUBSCRIBER_PORT).into());
+        }
+    }
+    Ok(())
+}

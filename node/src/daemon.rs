@@ -1,0 +1,438 @@
+//! The process: files, TLS, API listener, and the way from a fresh machine to a cluster member.
+
+use crate::clock;
+use crate::config::Config;
+use crate::member::{Member, MemberError, open_store};
+use crate::members;
+use crate::peer;
+use crate::service::Api;
+use axum_server::tls_rustls::RustlsConfig;
+use model::{ClusterId, Epoch, Group, Node, NodeId, Revision, Secret, Tick};
+use raft_store::{Bootstrap, ClusterCa, Command, Identity, JoinRequest as KeyRequest, Reply};
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tracing::{info, warn};
+
+const BOOTSTRAP_FILE: &str = "bootstrap-token";
+/// How long an orderly stop may take to hand its groups over.
+/// How long one member may take to hand over the authority.
+const AUTHORITY_TIMEOUT: Duration = Duration::from_millis(500);
+const HANDOVER: Duration = Duration::from_millis(1500);
+/// How long the first entry of a new cluster, or the admission of a node, may take.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why the daemon stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// A file of the data directory.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Certificates.
+    #[error("certificates: {0}")]
+    Identity(#[from] raft_store::IdentityError),
+    /// The member part did not start.
+    #[error(transparent)]
+    Member(#[from] MemberError),
+    /// The API listener.
+    #[error("cannot serve the API on {addr}: {source}")]
+    Api {
+        /// Where.
+        addr: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store cannot go on.
+    #[error("the store failed: {0}")]
+    Store(String),
+}
+
+/// The running process.
+pub struct Daemon {
+    /// Settings of this node.
+    pub config: Config,
+    /// Set once the node belongs to a cluster and runs.
+    pub member: OnceLock<Arc<Member>>,
+    /// One init or join at a time.
+    starting: tokio::sync::Mutex<()>,
+    /// Proof that a caller can read the data directory.
+    pub bootstrap: Secret,
+    tls: RustlsConfig,
+    /// When the process started.
+    pub started: Tick,
+}
+
+impl Daemon {
+    /// Prepares files and TLS; starts nothing yet.
+    ///
+    /// # Errors
+    /// [`DaemonError`].
+    pub async fn prepare(config: Config) -> Result<Arc<Self>, DaemonError> {
+        let dir = &config.data_dir;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at(dir))?;
+        let bootstrap = bootstrap_token(&dir.join(BOOTSTRAP_FILE))?;
+        let tls = match (&config.api_tls, load_identity(&config)?) {
+            (Some((cert, key)), _) => RustlsConfig::from_pem_file(cert, key).await.map_err(at(cert))?,
+            (None, Some(identity)) => tls_of(&identity).await?,
+            (None, None) => self_signed(&config).await?,
+        };
+        Ok(Arc::new(Self {
+            config,
+            member: OnceLock::new(),
+            starting: tokio::sync::Mutex::new(()),
+            bootstrap,
+            tls,
+            started: clock::now(),
+        }))
+    }
+
+    /// Serves until a signal or a fatal error.
+    ///
+    /// # Errors
+    /// [`DaemonError`]; the caller exits with failure.
+    pub async fn run(self: Arc<Self>) -> Result<(), DaemonError> {
+        let addr = self.config.api_listen;
+        let router = api::router(Arc::new(Api::new(self.clone())))
+            .into_make_service_with_connect_info::<std::net::SocketAddr>();
+        let handle = axum_server::Handle::new();
+        let server = axum_server::bind_rustls(addr, self.tls.clone()).handle(handle.clone()).serve(router);
+        let server = tokio::spawn(server);
+        info!(%addr, name = self.config.name, "API listening");
+        if let Some(identity) = load_identity(&self.config)? {
+            info!(node = %identity.node, cluster = %identity.cluster_id, "member of a cluster");
+            let store = open_store(&self.config, &identity).await?;
+            self.become_member(identity, store).await?;
+        } else {
+            let token = self.config.data_dir.join(BOOTSTRAP_FILE);
+            info!(bootstrap_token = %token.display(), "belongs to no cluster: run `bngctl cluster init` or `bngctl cluster join`");
+        }
+        let ended = tokio::select! {
+            ended = server => match ended {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(source)) => Err(DaemonError::Api { addr, source }),
+                Err(e) => Err(DaemonError::Api { addr, source: std::io::Error::other(e) }),
+            },
+            () = terminated() => Ok(()),
+            fatal = self.store_failed() => Err(DaemonError::Store(fatal)),
+        };
+        self.stop().await;
+        ended
+    }
+
+    async fn store_failed(&self) -> String {
+        loop {
+            if let Some(member) = self.member.get() {
+                let mut fatal = member.local.store.fatal();
+                let failed = fatal.wait_for(Option::is_some).await.map(|f| f.clone());
+                return failed.ok().flatten().unwrap_or_else(|| "it has stopped".into());
+            }
+            clock::until(Some(clock::now() + Duration::from_millis(200))).await;
+        }
+    }
+
+    /// Hands over what this node owns, then lets go of it.
+    async fn stop(&self) {
+        let Some(member) = self.member.get() else { return };
+        let local = &member.local;
+        let open: Vec<_> = local.lease.status().borrow().open.keys().copied().collect();
+        for group in open {
+            let request = peer::Request::Failover { group, to: None };
+            let leader = local.store.status().borrow().leader;
+            let moved = match leader {
+                Some(me) if me == local.me => {
+                    member.manager.switch(group, None).await.map_err(|e| e.to_string())
+                }
+                Some(leader) => local.ask::<peer::Failover>(leader, &request, HANDOVER).await,
+                None => Err("no leader".into()),
+            };
+            match moved {
+                Ok(moved) => {
+                    let mut lease = local.lease.status();
+                    let gone = lease.wait_for(|s| !s.open.contains_key(&group));
+                    let _ = tokio::time::timeout(HANDOVER, gone).await;
+                    info!(%group, to = %moved.to, "handed over");
+                }
+                Err(error) => {
+                    warn!(%group, error, "not handed over; the fence is shut now and the leader finds another owner");
+                    local.lease.release(group);
+                }
+            }
+        }
+        local.store.clone().shutdown().await;
+    }
+
+    async fn become_member(&self, identity: Identity, store: raft_store::Store) -> Result<Arc<Member>, DaemonError> {
+        let ca = load_ca(&self.config)?;
+        if self.config.api_tls.is_none() {
+            let (chain, key) = chain_of(&identity);
+            self.tls.reload_from_pem(chain, key).await.map_err(at(&self.config.data_dir))?;
+        }
+        let member = Member::start(&self.config, identity, ca, store).await?;
+        tokio::spawn(members::run(member.local.clone(), crate::member::lease_timing(self.config.profile)));
+        if member.ca.get().is_none() {
+            tokio::spawn(fetch_authority(member.clone(), self.config.data_dir.join("ca")));
+        }
+        let _ = self.member.set(member.clone());
+        let _ = std::fs::remove_file(self.config.data_dir.join(BOOTSTRAP_FILE));
+        Ok(member)
+    }
+
+    /// Makes a new cluster with this node as its only member.
+    ///
+    /// # Errors
+    /// [`api::ApiError`].
+    pub async fn init(&self, plan: api::types::InitPlan) -> Result<api::types::InitResponse, api::ApiError> {
+        let _one = self.starting.lock().await;
+        if self.member.get().is_some() {
+            return Err(api::ApiError::AlreadyInitialised);
+        }
+        let cluster_id = ClusterId(format!("{}-{:08x}", plan.cluster_name, rand::random::<u32>()));
+        let ca = ClusterCa::generate(&cluster_id).map_err(api::ApiError::internal)?;
+        let node = self.node_record(NodeId(1));
+        let cert = ca.issue(node.id, &cluster_id, &self.addresses()).map_err(api::ApiError::internal)?;
+        let identity = Identity {
+            node: node.id,
+            cluster_id: cluster_id.clone(),
+            ca_pem: ca.cert_pem.clone(),
+            cert_pem: cert.cert_pem,
+            key_pem: cert.key_pem,
+        };
+        let store = open_store(&self.config, &identity).await.map_err(api::ApiError::internal)?;
+        let members = std::iter::once((node.id, node.raft_addr)).collect();
+        store.initialize(members).await.map_err(api::ApiError::internal)?;
+        let bootstrap = bootstrap_command(plan, cluster_id.clone(), node.clone())?;
+        let reply = propose_first(&store, bootstrap).await?;
+        if let Reply::Refused(refusal) = reply {
+            return Err(api::ApiError::conflict(refusal.to_string()));
+        }
+        self.keep(&identity, &ca).map_err(api::ApiError::internal)?;
+        self.become_member(identity, store).await.map_err(api::ApiError::internal)?;
+        info!(event = "TANDEM-CLUSTER-CREATED", cluster = %cluster_id, "cluster created");
+        Ok(api::types::InitResponse {
+            cluster_id,
+            node_id: node.id,
+            ca_fingerprint: raft_store::fingerprint(&ca.cert_pem),
+            ca_pem: ca.cert_pem,
+        })
+    }
+
+    /// Joins the cluster that a ticket names.
+    ///
+    /// # Errors
+    /// [`api::ApiError`].
+    pub async fn join(&self, ticket: api::JoinTicket) -> Result<api::types::JoinResponse, api::ApiError> {
+        let _one = self.starting.lock().await;
+        if self.member.get().is_some() {
+            return Err(api::ApiError::AlreadyInitialised);
+        }
+        let request = KeyRequest::generate().map_err(api::ApiError::internal)?;
+        let me = self.node_record(NodeId(0));
+        let admit = api::types::AdmitRequest {
+            token: ticket.secret.clone(),
+            name: me.name,
+            role: me.role,
+            csr_pem: request.csr_pem,
+            raft_addr: me.raft_addr,
+            lease_addr: me.lease_addr,
+            api_addr: me.api_addr,
+        };
+        let client = api::Client::for_ticket(&ticket).map_err(api::ApiError::internal)?;
+        let admitted = client
+            .admit(&admit)
+            .await
+            .map_err(|e| api::ApiError::conflict(format!("the cluster did not admit this node: {e}")))?;
+        let identity = Identity {
+            node: admitted.node_id,
+            cluster_id: admitted.cluster_id.clone(),
+            ca_pem: admitted.ca_pem,
+            cert_pem: admitted.cert_pem,
+            key_pem: request.key_pem,
+        };
+        identity.save(&self.config.data_dir.join("identity")).map_err(api::ApiError::internal)?;
+        let store = open_store(&self.config, &identity).await.map_err(api::ApiError::internal)?;
+        self.become_member(identity, store).await.map_err(api::ApiError::internal)?;
+        info!(event = "TANDEM-NODE-JOINED", node = %admitted.node_id, cluster = %admitted.cluster_id, "joined");
+        Ok(api::types::JoinResponse { cluster_id: admitted.cluster_id, node_id: admitted.node_id })
+    }
+
+    fn node_record(&self, id: NodeId) -> Node {
+        Node {
+            id,
+            name: self.config.name.clone(),
+            role: self.config.role,
+            raft_addr: self.config.raft_addr,
+            lease_addr: self.config.lease_addr,
+            api_addr: self.config.api_addr,
+        }
+    }
+
+    fn addresses(&self) -> Vec<IpAddr> {
+        vec![self.config.api_addr.ip(), IpAddr::V4(Ipv4Addr::LOCALHOST)]
+    }
+
+    fn keep(&self, identity: &Identity, ca: &ClusterCa) -> Result<(), DaemonError> {
+        identity.save(&self.config.data_dir.join("identity"))?;
+        keep_ca(&self.config.data_dir.join("ca"), ca)
+    }
+
+}
+
+/// Copies the cluster's authority from a member, so that this node can admit others later.
+async fn fetch_authority(member: Arc<Member>, dir: PathBuf) {
+    let local = &member.local;
+    loop {
+        let others: Vec<NodeId> = local.store.state().nodes().map(|n| n.id).filter(|n| *n != local.me).collect();
+        for node in others {
+            let answer: Result<(String, String), String> =
+                local.ask(node, &peer::Request::Authority, AUTHORITY_TIMEOUT).await;
+            if let Ok((cert_pem, key)) = answer {
+                let ca = ClusterCa { cert_pem, key_pem: Secret::new(key) };
+                if let Err(error) = keep_ca(&dir, &ca) {
+                    warn!(%error, "the cluster's authority could not be kept");
+                }
+                let _ = member.ca.set(ca);
+                return;
+            }
+        }
+        clock::until(Some(clock::now() + AUTHORITY_TIMEOUT)).await;
+    }
+}
+
+fn keep_ca(dir: &Path, ca: &ClusterCa) -> Result<(), DaemonError> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at(dir))?;
+    write_secret(&dir.join("ca.pem"), &ca.cert_pem)?;
+    write_secret(&dir.join("ca.key"), ca.key_pem.expose())
+}
+
+async fn propose_first(store: &raft_store::Store, command: Command) -> Result<Reply, api::ApiError> {
+    let give_up = clock::now() + START_TIMEOUT;
+    loop {
+        match store.propose(command.clone()).await {
+            Ok(committed) => return Ok(committed.reply),
+            Err(error) if clock::now() >= give_up => return Err(api::ApiError::internal(error)),
+            Err(_) => clock::until(Some(clock::now() + Duration::from_millis(50))).await,
+        }
+    }
+}
+
+fn bootstrap_command(plan: api::types::InitPlan, cluster_id: ClusterId, node: Node) -> Result<Command, api::ApiError> {
+    let admin = crate::service::hash_user(&plan.admin.username, &plan.admin.password)?;
+    let preferred = |names: &[String]| names.iter().filter(|n| **n == node.name).map(|_| node.id).collect();
+    let groups = plan
+        .groups
+        .iter()
+        .map(|g| Group {
+            id: g.id,
+            name: g.name.clone(),
+            vrid: g.vrid,
+            core_address: g.core_address,
+            core_prefix_len: g.core_prefix_len,
+            preferred: preferred(&g.preferred),
+            ac_name: g.ac_name.clone(),
+            services: g.services.clone(),
+            owner: None,
+            epoch: Epoch(0),
+            revision: Revision(0),
+        })
+        .collect();
+    let secret = match std::env::var("ABNG_API_SECRET") {
+        Ok(secret) if secret.len() >= 16 => secret,
+        Ok(_) => return Err(api::ApiError::invalid("ABNG_API_SECRET", "has fewer than 16 characters")),
+        Err(_) => hex::encode(rand::random::<[u8; 32]>()),
+    };
+    Ok(Command::Bootstrap(Box::new(Bootstrap {
+        cluster_id,
+        nodes: vec![node],
+        groups,
+        pools: plan.pools,
+        subscribers: plan.subscribers,
+        api_users: vec![admin],
+        jwt_secret: Secret::new(secret),
+        cookie_key: rand::random(),
+    })))
+}
+
+fn at(path: &Path) -> impl FnOnce(std::io::Error) -> DaemonError + use<> {
+    let path = path.to_owned();
+    move |source| DaemonError::File { path, source }
+}
+
+fn load_identity(config: &Config) -> Result<Option<Identity>, DaemonError> {
+    let dir = config.data_dir.join("identity");
+    if dir.exists() { Ok(Some(Identity::load(&dir)?)) } else { Ok(None) }
+}
+
+fn load_ca(config: &Config) -> Result<Option<ClusterCa>, DaemonError> {
+    let dir = config.data_dir.join("ca");
+    if !dir.exists() {
+        return Ok(None);
+    }
+    let read = |name: &str| {
+        let path = dir.join(name);
+        std::fs::read_to_string(&path).map_err(at(&path))
+    };
+    Ok(Some(ClusterCa { cert_pem: read("ca.pem")?, key_pem: Secret::new(read("ca.key")?) }))
+}
+
+fn bootstrap_token(path: &Path) -> Result<Secret, DaemonError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Secret::new(text.trim())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let token = hex::encode(rand::random::<[u8; 32]>());
+            write_secret(path, &token)?;
+            Ok(Secret::new(token))
+        }
+        Err(source) => Err(DaemonError::File { path: path.to_owned(), source }),
+    }
+}
+
+fn write_secret(path: &Path, text: &str) -> Result<(), DaemonError> {
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(at(path))?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(at(path))
+}
+
+fn chain_of(identity: &Identity) -> (Vec<u8>, Vec<u8>) {
+    let chain = format!("{}{}", identity.cert_pem, identity.ca_pem);
+    (chain.into_bytes(), identity.key_pem.expose().as_bytes().to_vec())
+}
+
+async fn tls_of(identity: &Identity) -> Result<RustlsConfig, DaemonError> {
+    let (chain, key) = chain_of(identity);
+    RustlsConfig::from_pem(chain, key).await.map_err(|e| DaemonError::Store(e.to_string()))
+}
+
+/// A certificate for the time before the node belongs to a cluster; made anew at each start.
+async fn self_signed(config: &Config) -> Result<RustlsConfig, DaemonError> {
+    let names = vec!["localhost".to_owned(), config.name.clone(), config.api_addr.ip().to_string()];
+    let made = rcgen::generate_simple_self_signed(names)
+        .map_err(|e| DaemonError::Identity(raft_store::IdentityError::Generate(e)))?;
+    let cert = made.cert.pem().into_bytes();
+    let key = made.signing_key.serialize_pem().into_bytes();
+    RustlsConfig::from_pem(cert, key).await.map_err(at(&config.data_dir))
+}
+
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    info!("stopping");
+}

@@ -1,0 +1,187 @@
+//! Keeps the kernel equal to the replicated state, on the owner and on every standby alike.
+
+use crate::clock;
+use dataplane::{Dataplane, DataplaneError, GroupConfig, PoolRoute, SessionChange, SessionEntry};
+use futures::FutureExt as _;
+use model::{GroupId, GroupService, PortId, Revision};
+use raft_store::{Change, ChangeBatch, State, Store};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+/// Batches applied to the kernel in one go when the log runs ahead.
+const BATCHES_MAX: usize = 256;
+/// Pause after the kernel refused something, before everything is compared anew.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Time between two comparisons of the whole kernel state.
+const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
+/// Octets of an Ethernet payload, and what PPPoE leaves of it (RFC 2516 §7).
+const MTU_IPOE: u16 = 1500;
+const MTU_PPPOE: u16 = 1492;
+
+/// The programming side of a data node.
+pub struct Programmer {
+    /// Replicated state.
+    pub store: Store,
+    /// The kernel.
+    pub dataplane: Arc<Dataplane>,
+    /// Which port serves which group, by name.
+    pub ports: BTreeMap<String, Vec<PortId>>,
+    /// Everything up to here is in the kernel.
+    pub programmed: watch::Sender<Revision>,
+    /// Differences found between kernel and state since the start.
+    pub drift: watch::Sender<u64>,
+}
+
+impl Programmer {
+    /// Runs until the store stops.
+    pub async fn run(self) {
+        loop {
+            if let Err(error) = self.follow().await {
+                error!(%error, "the kernel refused the replicated state; comparing anew");
+            }
+            clock::until(Some(clock::now() + RETRY_PAUSE)).await;
+        }
+    }
+
+    /// Compares once, then follows the change feed until something fails or the feed has a gap.
+    async fn follow(&self) -> Result<(), DataplaneError> {
+        let state = self.store.state();
+        self.put_groups(&state).await?;
+        self.audit(&state).await?;
+        self.programmed.send_replace(state.applied());
+        let Ok(mut feed) = self.store.changes(state.applied()) else { return Ok(()) };
+        let mut audit_at = clock::now() + AUDIT_INTERVAL;
+        loop {
+            let first = tokio::select! {
+                batch = feed.next() => batch,
+                () = clock::until(Some(audit_at)) => {
+                    audit_at = clock::now() + AUDIT_INTERVAL;
+                    // The feed may lag behind the state; equal revisions make the comparison exact.
+                    let state = self.store.state();
+                    if *self.programmed.borrow() == state.applied() {
+                        self.audit(&state).await?;
+                    }
+                    continue;
+                }
+            };
+            let Ok(first) = first else {
+                warn!("the change feed was compacted; comparing the kernel with the whole state");
+                return Ok(());
+            };
+            let mut batches = vec![first];
+            while batches.len() < BATCHES_MAX {
+                match feed.next().now_or_never() {
+                    Some(Ok(batch)) => batches.push(batch),
+                    Some(Err(_)) => return Ok(()),
+                    None => break,
+                }
+            }
+            self.apply(&batches).await?;
+        }
+    }
+
+    async fn apply(&self, batches: &[Arc<ChangeBatch>]) -> Result<(), DataplaneError> {
+        let Some(last) = batches.last() else { return Ok(()) };
+        let mut sessions = Vec::new();
+        let mut settings = false;
+        for change in batches.iter().flat_map(|b| &b.changes) {
+            match change {
+                Change::SessionUp(s) | Change::SessionChanged(s) => {
+                    sessions.push(SessionChange::Put(SessionEntry::from(s.as_ref())));
+                }
+                Change::SessionDown { session, .. } => {
+                    sessions.push(SessionChange::Remove(SessionEntry::from(session.as_ref())));
+                }
+                Change::GroupChanged(_) | Change::PoolChanged(_) | Change::ClusterChanged => settings = true,
+                Change::OwnerChanged { .. }
+                | Change::NodeChanged(_)
+                | Change::SubscriberChanged(_)
+                | Change::ApiUserChanged(_) => {}
+            }
+        }
+        if settings {
+            self.put_groups(&self.store.state()).await?;
+        }
+        if !sessions.is_empty() {
+            self.dataplane.apply(&sessions).await?;
+        }
+        self.programmed.send_replace(last.revision);
+        Ok(())
+    }
+
+    async fn put_groups(&self, state: &State) -> Result<(), DataplaneError> {
+        for config in group_configs(state, &self.ports) {
+            self.dataplane.put_group(&config).await?;
+        }
+        Ok(())
+    }
+
+    async fn audit(&self, state: &State) -> Result<(), DataplaneError> {
+        let ours: BTreeSet<GroupId> =
+            state.groups().filter(|g| self.ports.contains_key(&g.name)).map(|g| g.id).collect();
+        let desired: Vec<SessionEntry> = state
+            .sessions()
+            .filter(|s| ours.contains(&s.group))
+            .map(|s| SessionEntry::from(s.as_ref()))
+            .collect();
+        let drift = self.dataplane.reconcile(&desired).await?;
+        let total = drift.missing + drift.stale + drift.changed;
+        if total > 0 {
+            info!(missing = drift.missing, stale = drift.stale, changed = drift.changed, "kernel repaired");
+            self.drift.send_modify(|n| *n += u64::try_from(total).unwrap_or(u64::MAX));
+        }
+        Ok(())
+    }
+}
+
+/// What the kernel must know of each group that has a port on this node.
+fn group_configs(state: &State, ports: &BTreeMap<String, Vec<PortId>>) -> Vec<GroupConfig> {
+    let mut configs = Vec::new();
+    for group in state.groups() {
+        let Some(port) = ports.get(&group.name).and_then(|p| p.first()) else { continue };
+        let pools: Vec<_> = state.pools().filter(|p| p.group == group.id).collect();
+        configs.push(GroupConfig {
+            id: group.id,
+            vmac: group.virtual_mac(),
+            core_address: group.core_address,
+            core_prefix_len: group.core_prefix_len,
+            gateways: pools.iter().map(|p| p.gateway).collect(),
+            pools: pools
+                .iter()
+                .map(|p| PoolRoute {
+                    network: network_of(p.range.first, p.prefix_len),
+                    prefix_len: p.prefix_len,
+                    port: *port,
+                    mtu: match p.service {
+                        GroupService::Pppoe => MTU_PPPOE,
+                        GroupService::Dhcp => MTU_IPOE,
+                    },
+                    nat: p.nat.clone(),
+                })
+                .collect(),
+        });
+    }
+    configs
+}
+
+fn network_of(addr: std::net::Ipv4Addr, prefix_len: u8) -> std::net::Ipv4Addr {
+    let bits = u32::from(addr);
+    let mask = u32::MAX.checked_shl(32 - u32::from(prefix_len.min(32))).unwrap_or(0);
+    std::net::Ipv4Addr::from(bits & mask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_its_first_address() {
+        let a = std::net::Ipv4Addr::new(100, 64, 3, 7);
+        for (len, want) in [(32, "100.64.3.7"), (24, "100.64.3.0"), (10, "100.64.0.0"), (0, "0.0.0.0")] {
+            assert_eq!(network_of(a, len).to_string(), want, "/{len}");
+        }
+    }
+}

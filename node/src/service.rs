@@ -1,0 +1,417 @@
+//! The API contract carried out by this node.
+
+mod view;
+
+pub(crate) use view::totals;
+
+use crate::clock;
+use crate::daemon::Daemon;
+use crate::member::Member;
+use crate::metrics;
+use crate::ownership::{self, SwitchError};
+use crate::peer;
+use api::types::{
+    self, AdmitRequest, AdmitResponse, ClusterStatus, Disconnected, FailoverRequest, FailoverResponse, Health,
+    HealthStatus, InitRequest, InitResponse, JoinRequest, JoinResponse, JoinToken, JoinTokenRequest, Login,
+    LoginRequest, RateChanged, RateRequest, RemovedMember, SubscriberDetail, SubscriberQuery, SubscriberSummary,
+    SubscriberTotals, Version,
+};
+use api::{ApiError, BootstrapAuth, Caller, JoinTicket, Meta, ReadLevel, Service};
+use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
+use model::{ApiRole, ApiUser, ClusterId, DownReason, Node, NodeId, Rate, Secret, SessionId, Tick, UnixMs};
+use raft_store::{Command, Committed, ProposeError, Refusal, Reply, State};
+use sha2::{Digest as _, Sha256};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+/// How long a write may take, forwarding included.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long other nodes have to answer for the status display.
+const STATUS_TIMEOUT: Duration = Duration::from_millis(300);
+/// How long a planned switch may take until the new owner's fence is open.
+const SWITCH_TIMEOUT: Duration = Duration::from_secs(5);
+
+type Answer<T> = Result<(T, Meta), ApiError>;
+
+/// [`Service`] over the running daemon.
+pub struct Api {
+    daemon: Arc<Daemon>,
+}
+
+impl Api {
+    /// The API of a daemon.
+    #[must_use]
+    pub fn new(daemon: Arc<Daemon>) -> Self {
+        Self { daemon }
+    }
+
+    fn member(&self) -> Result<&Arc<Member>, ApiError> {
+        self.daemon.member.get().ok_or(ApiError::NotInitialised)
+    }
+
+    /// The state to answer a read from.
+    async fn read(&self, level: ReadLevel) -> Result<Arc<State>, ApiError> {
+        let store = &self.member()?.local.store;
+        if level == ReadLevel::Linearizable {
+            store.read_index().await.map_err(|e| propose_error(&e))?;
+        }
+        Ok(store.state())
+    }
+
+    async fn write(&self, command: Command, caller: Option<&Caller>) -> Result<Committed, ApiError> {
+        let store = &self.member()?.local.store;
+        let client = caller.and_then(idempotency);
+        let committed =
+            store.propose_as(command, client, None, WRITE_TIMEOUT).await.map_err(|e| propose_error(&e))?;
+        match committed.reply {
+            Reply::Refused(refusal) => Err(refused(&refusal)),
+            Reply::Done | Reply::Acquired { .. } | Reply::Sessions(_) | Reply::NodeId(_) => Ok(committed),
+        }
+    }
+}
+
+/// A repeated `Idempotency-Key` of the same user is the same client with the same sequence.
+fn idempotency(caller: &Caller) -> Option<(u64, u64)> {
+    let key = caller.idempotency_key.as_ref()?;
+    let digest = Sha256::digest(format!("{}\0{key}", caller.username));
+    let first: [u8; 8] = digest[..8].try_into().ok()?;
+    Some((u64::from_be_bytes(first), 1))
+}
+
+fn propose_error(error: &ProposeError) -> ApiError {
+    match error {
+        ProposeError::NoLeader { .. } => ApiError::NoLeader { retry_after_s: 1 },
+        ProposeError::Timeout => ApiError::Timeout,
+        ProposeError::Overloaded { .. } => ApiError::Overloaded { retry_after_s: 1 },
+        ProposeError::Stopped => ApiError::internal("the store has stopped"),
+    }
+}
+
+fn refused(refusal: &Refusal) -> ApiError {
+    match refusal {
+        Refusal::UnknownSession => ApiError::not_found("subscriber"),
+        Refusal::UnknownGroup => ApiError::not_found("group"),
+        Refusal::UnknownPool => ApiError::not_found("pool"),
+        Refusal::UnknownNode => ApiError::not_found("member"),
+        Refusal::UnknownSubscriber | Refusal::UnknownApiUser => ApiError::not_found("user"),
+        Refusal::InvalidToken => ApiError::Unauthorized,
+        Refusal::AlreadyBootstrapped => ApiError::AlreadyInitialised,
+        Refusal::NotBootstrapped => ApiError::NotInitialised,
+        Refusal::Invalid(message) => ApiError::invalid("", message.clone()),
+        Refusal::StaleEpoch { .. }
+        | Refusal::PoolExhausted { .. }
+        | Refusal::NatExhausted { .. }
+        | Refusal::AddressTaken
+        | Refusal::AddressOutsidePool
+        | Refusal::SessionIdTaken
+        | Refusal::NotADataNode
+        | Refusal::LevelTooLow
+        | Refusal::InUse(_)
+        | Refusal::SequenceTooOld => ApiError::conflict(refusal.to_string()),
+    }
+}
+
+/// A user record with a fresh argon2id hash.
+///
+/// # Errors
+/// [`ApiError::Internal`] when the hash function refuses its parameters.
+pub fn hash_user(username: &str, password: &Secret) -> Result<ApiUser, ApiError> {
+    let salt = SaltString::encode_b64(&rand::random::<[u8; 16]>()).map_err(ApiError::internal)?;
+    let hash = argon2::Argon2::default()
+        .hash_password(password.expose().as_bytes(), &salt)
+        .map_err(ApiError::internal)?;
+    Ok(ApiUser {
+        username: username.to_owned(),
+        password_hash: Secret::new(hash.to_string()),
+        role: ApiRole::Admin,
+    })
+}
+
+/// Checked when the name is unknown, so that both refusals take the same time.
+static NOBODY: LazyLock<Option<ApiUser>> = LazyLock::new(|| hash_user("", &Secret::new("no such user")).ok());
+
+/// argon2id for hashes made here, bcrypt for those brought along.
+fn verify(user: &ApiUser, password: &str) -> bool {
+    let hash = user.password_hash.expose();
+    if hash.starts_with("$2") {
+        return bcrypt::verify(password, hash).unwrap_or(false);
+    }
+    PasswordHash::new(hash)
+        .is_ok_and(|h| argon2::Argon2::default().verify_password(password.as_bytes(), &h).is_ok())
+}
+
+impl Service for Api {
+    fn now(&self) -> UnixMs {
+        clock::wall()
+    }
+
+    fn tick(&self) -> Tick {
+        clock::now()
+    }
+
+    fn jwt_secret(&self) -> Option<Secret> {
+        self.daemon.member.get().and_then(|m| m.local.store.state().jwt_secret().cloned())
+    }
+
+    fn cluster_id(&self) -> Option<ClusterId> {
+        self.daemon.member.get().map(|m| m.identity.cluster_id.clone())
+    }
+
+    fn check_bootstrap(&self, token: &str) -> Result<(), ApiError> {
+        if self.daemon.member.get().is_some() {
+            return Err(ApiError::AlreadyInitialised);
+        }
+        // Digests of equal length: comparing them tells nothing of the token.
+        let same = Sha256::digest(token) == Sha256::digest(self.daemon.bootstrap.expose());
+        if same { Ok(()) } else { Err(ApiError::Unauthorized) }
+    }
+
+    async fn health(&self) -> Health {
+        let uptime_s = clock::now().since(self.daemon.started).as_secs();
+        let node = self.daemon.config.name.clone();
+        let Some(member) = self.daemon.member.get() else {
+            let status = HealthStatus::Uninitialised;
+            return Health { status, node, initialised: false, has_leader: false, uptime_s, sessions: 0 };
+        };
+        let has_leader = member.local.store.status().borrow().leader.is_some();
+        let healthy = has_leader && *member.local.carrier.borrow();
+        Health {
+            status: if healthy { HealthStatus::Ok } else { HealthStatus::Degraded },
+            node,
+            initialised: true,
+            has_leader,
+            uptime_s,
+            sessions: u64::try_from(member.local.store.state().sessions().len()).unwrap_or(u64::MAX),
+        }
+    }
+
+    async fn metrics_text(&self) -> String {
+        metrics::text(&self.daemon)
+    }
+
+    async fn login(&self, request: LoginRequest) -> Result<Login, ApiError> {
+        let state = self.member()?.local.store.state();
+        let found = state.api_user(&request.username).cloned();
+        let checked = tokio::task::spawn_blocking(move || match found {
+            Some(user) => verify(&user, request.password.expose()).then_some(user),
+            None => {
+                let _ = NOBODY.as_ref().is_some_and(|u| verify(u, request.password.expose()));
+                None
+            }
+        });
+        let user = checked.await.map_err(ApiError::internal)?.ok_or(ApiError::BadCredentials)?;
+        Ok(Login { username: user.username, role: user.role })
+    }
+
+    async fn subscribers(&self, query: SubscriberQuery, level: ReadLevel) -> Answer<Vec<SubscriberSummary>> {
+        let state = self.read(level).await?;
+        Ok((view::subscribers(&state, &query), Meta::at(state.applied())))
+    }
+
+    async fn summary(&self, level: ReadLevel) -> Answer<SubscriberTotals> {
+        let state = self.read(level).await?;
+        Ok((view::totals(state.sessions()), Meta::at(state.applied())))
+    }
+
+    async fn subscriber(&self, id: SessionId, level: ReadLevel) -> Answer<SubscriberDetail> {
+        let state = self.read(level).await?;
+        let session = state.session(id).ok_or_else(|| ApiError::not_found(format!("subscriber {id}")))?;
+        let counters = self.member()?.local.dataplane.as_ref().and_then(|d| d.counters(id)).unwrap_or_default();
+        Ok((view::subscriber(&state, session, counters), Meta::at(state.applied())))
+    }
+
+    async fn disconnect(&self, id: SessionId, caller: Caller) -> Answer<Disconnected> {
+        let reason = DownReason::AdminReset;
+        let command = Command::Disconnect { session: id, reason };
+        let committed = self.write(command, Some(&caller)).await?;
+        tracing::info!(event = "TANDEM-SESSION-RESET", session = %id, by = caller.username, "session ended by an operator");
+        Ok((Disconnected { id, reason: reason.label().to_owned() }, Meta::at(committed.revision)))
+    }
+
+    async fn set_rate(&self, id: SessionId, request: RateRequest, caller: Caller) -> Answer<RateChanged> {
+        let rate = Rate { down_bps: request.rate_down, up_bps: request.rate_up };
+        let committed = self.write(Command::SetRate { session: id, rate }, Some(&caller)).await?;
+        let changed = RateChanged { id, rate_down: rate.down_bps, rate_up: rate.up_bps };
+        Ok((changed, Meta::at(committed.revision)))
+    }
+
+    async fn cluster(&self) -> Result<ClusterStatus, ApiError> {
+        let member = self.member()?;
+        let nodes = member.local.store.state().nodes().map(|n| n.id).collect();
+        let statuses = ownership::statuses(&member.local, nodes, STATUS_TIMEOUT).await;
+        Ok(view::cluster(member, &statuses))
+    }
+
+    async fn members(&self) -> Result<Vec<types::Member>, ApiError> {
+        Ok(view::members(self.member()?))
+    }
+
+    async fn cluster_init(&self, request: InitRequest, _auth: BootstrapAuth) -> Result<InitResponse, ApiError> {
+        let plan = request.plan().map_err(|errors| ApiError::Invalid { errors })?;
+        self.daemon.init(plan).await
+    }
+
+    async fn join_token(&self, request: JoinTokenRequest, caller: Caller) -> Answer<JoinToken> {
+        let member = self.member()?;
+        let secret = hex::encode(rand::random::<[u8; 24]>());
+        let expires_at = clock::wall().plus_secs(u64::from(request.ttl_s()));
+        let command =
+            Command::PutJoinToken { hash: token_hash(&secret), role: request.role(), expires_at };
+        let committed = self.write(command, Some(&caller)).await?;
+        let ticket = JoinTicket {
+            secret: Secret::new(secret),
+            cluster_id: member.identity.cluster_id.clone(),
+            ca_fingerprint: raft_store::fingerprint(&member.identity.ca_pem),
+            api_addrs: member.local.store.state().nodes().map(|n| n.api_addr).collect(),
+        };
+        let token = JoinToken { token: ticket.encode(), expires_at: expires_at.as_secs() };
+        Ok((token, Meta::at(committed.revision)))
+    }
+
+    async fn cluster_join(&self, request: JoinRequest, _auth: BootstrapAuth) -> Result<JoinResponse, ApiError> {
+        let ticket = JoinTicket::decode(request.token.expose())
+            .map_err(|e| ApiError::invalid("token", e.to_string()))?;
+        self.daemon.join(ticket).await
+    }
+
+    async fn admit(&self, request: AdmitRequest) -> Result<AdmitResponse, ApiError> {
+        let member = self.member()?;
+        let ca = member.ca.get().ok_or_else(|| {
+            ApiError::conflict("this node does not hold the cluster's authority; ask another member")
+        })?;
+        if member.local.store.state().nodes().any(|n| n.name == request.name) {
+            let message = format!("a member is called {:?} already; remove it first, or give another node.name", request.name);
+            return Err(ApiError::conflict(message));
+        }
+        let node = Node {
+            id: NodeId(0),
+            name: request.name.clone(),
+            role: request.role,
+            raft_addr: request.raft_addr,
+            lease_addr: request.lease_addr,
+            api_addr: request.api_addr,
+        };
+        let command = Command::UseJoinToken { hash: token_hash(request.token.expose()), node };
+        let committed = self.write(command, None).await?;
+        let Reply::NodeId(node_id) = committed.reply else {
+            return Err(ApiError::internal("the log gave no node id"));
+        };
+        let addresses = [request.api_addr.ip(), request.raft_addr.ip(), std::net::Ipv4Addr::LOCALHOST.into()];
+        let cluster_id = member.identity.cluster_id.clone();
+        let cert_pem =
+            ca.sign_csr(&request.csr_pem, node_id, &cluster_id, &addresses).map_err(ApiError::internal)?;
+        tracing::info!(event = "TANDEM-NODE-ADMITTED", node = %node_id, name = request.name, "node admitted");
+        let peers = view::members(member).into_iter().filter(|m| m.id != node_id).collect();
+        Ok(AdmitResponse { node_id, cluster_id, ca_pem: ca.cert_pem.clone(), cert_pem, peers })
+    }
+
+    async fn remove_member(&self, id: NodeId, caller: Caller) -> Answer<RemovedMember> {
+        let name = self.member()?.local.store.state().node(id).map(|n| n.name.clone());
+        let name = name.ok_or_else(|| ApiError::not_found(format!("member {id}")))?;
+        let committed = self.write(Command::RemoveNode(id), Some(&caller)).await?;
+        tracing::info!(event = "TANDEM-NODE-REMOVED", node = %id, by = caller.username, "node removed");
+        Ok((RemovedMember { id, name }, Meta::at(committed.revision)))
+    }
+
+    async fn failover(&self, group: String, request: FailoverRequest, caller: Caller) -> Answer<FailoverResponse> {
+        let member = self.member()?;
+        let started = clock::now();
+        let state = member.local.store.state();
+        let record = state.group_by_name(&group).ok_or_else(|| ApiError::not_found(format!("group {group}")))?;
+        let to = match &request.to {
+            Some(name) => {
+                let node = state.nodes().find(|n| n.name == *name);
+                Some(node.ok_or_else(|| ApiError::not_found(format!("member {name}")))?.id)
+            }
+            None => None,
+        };
+        tracing::info!(event = "TANDEM-SWITCH-REQUESTED", group, to = request.to, by = caller.username, "planned switch requested");
+        let moved = switch(member, record.id, to).await?;
+        wait_open(member, record.id, &moved).await?;
+        let state = member.local.store.state();
+        let name = |id: NodeId| state.node(id).map_or_else(|| id.to_string(), |n| n.name.clone());
+        let took_ms = u64::try_from(clock::now().since(started).as_millis()).unwrap_or(u64::MAX);
+        let response =
+            FailoverResponse { group, from: moved.from.map(name), to: name(moved.to), epoch: moved.epoch, took_ms };
+        Ok((response, Meta::at(state.applied())))
+    }
+
+    async fn version(&self) -> Version {
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        Version {
+            product: "Tandem".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            api: "v1".into(),
+            node: self.daemon.config.name.clone(),
+            kernel: kernel.trim().to_owned(),
+        }
+    }
+}
+
+async fn switch(member: &Member, group: model::GroupId, to: Option<NodeId>) -> Result<peer::Failover, ApiError> {
+    let leader = member.local.store.status().borrow().leader.ok_or(ApiError::NoLeader { retry_after_s: 1 })?;
+    if leader == member.local.me {
+        return member.manager.switch(group, to).await.map_err(|e| match e {
+            SwitchError::NotLeader => ApiError::NoLeader { retry_after_s: 1 },
+            SwitchError::UnknownGroup => ApiError::not_found("group"),
+            SwitchError::NotEligible { .. } | SwitchError::NoCandidate(_) => {
+                ApiError::NotEligible { message: e.to_string() }
+            }
+            SwitchError::Busy | SwitchError::Propose(_) => ApiError::conflict(e.to_string()),
+        });
+    }
+    let request = peer::Request::Failover { group, to };
+    member.local.ask(leader, &request, SWITCH_TIMEOUT).await.map_err(|message| ApiError::NotEligible { message })
+}
+
+/// Waits until the new owner says that its fence is open.
+async fn wait_open(member: &Member, group: model::GroupId, moved: &peer::Failover) -> Result<(), ApiError> {
+    let give_up = clock::now() + SWITCH_TIMEOUT;
+    loop {
+        let statuses = ownership::statuses(&member.local, vec![moved.to], STATUS_TIMEOUT).await;
+        if statuses.get(&moved.to).is_some_and(|s| s.open.get(&group).is_some_and(|e| *e >= moved.epoch)) {
+            return Ok(());
+        }
+        if clock::now() >= give_up {
+            return Err(ApiError::Timeout);
+        }
+        clock::until(Some(clock::now() + Duration::from_millis(2))).await;
+    }
+}
+
+fn token_hash(secret: &str) -> Vec<u8> {
+    Sha256::digest(secret).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_made_here_verifies_and_another_password_does_not() {
+        let user = hash_user("admin", &Secret::new("changeme")).unwrap();
+        assert!(verify(&user, "changeme"));
+        assert!(!verify(&user, "changem"));
+    }
+
+    #[test]
+    fn a_bcrypt_hash_brought_along_verifies() {
+        let hash = Secret::new(bcrypt::hash("changeme", 4).unwrap());
+        let user = ApiUser { username: "a".into(), password_hash: hash, role: ApiRole::Operator };
+        assert!(verify(&user, "changeme"));
+        assert!(!verify(&user, "other"));
+    }
+
+    #[test]
+    fn an_idempotency_key_belongs_to_its_user() {
+        let caller = |user: &str, key: Option<&str>| Caller {
+            username: user.into(),
+            role: ApiRole::Admin,
+            request_id: String::new(),
+            idempotency_key: key.map(Into::into),
+        };
+        assert_eq!(idempotency(&caller("a", None)), None);
+        assert_eq!(idempotency(&caller("a", Some("k"))), idempotency(&caller("a", Some("k"))));
+        assert_ne!(idempotency(&caller("a", Some("k"))), idempotency(&caller("b", Some("k"))));
+    }
+}

@@ -1,0 +1,10 @@
+//! The state machine as a whole, driven through its log.
+
+mod addresses;
+mod config;
+mod fixture;
+mod lockstep;
+mod members;
+mod replays;
+mod sessions;
+mod snapshots;

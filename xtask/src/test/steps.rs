@@ -1,0 +1,232 @@
+//! The steps, each a function that passes, skips with a reason, or fails.
+
+use super::report::{Done, Notes};
+use crate::host::{self, Chatter};
+use crate::lab::{self, LastObject, Profile};
+use crate::{debian, openapi, tidy};
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+use std::process::Command;
+
+/// Minutes of chaos.
+const CHAOS_MINUTES: u32 = 3;
+/// Mutations of the corpus, per fuzz target.
+const MUTATIONS: u32 = 20_000;
+
+fn passed() -> Done {
+    Done::Passed(String::new())
+}
+
+fn cargo(args: &[&str]) -> Result<Done> {
+    host::check(host::cargo().args(args), Chatter::Stdout).map(|()| passed())
+}
+
+pub(super) fn packages(_: &mut Notes) -> Result<Done> {
+    debian::ensure(&[debian::BUILD, debian::LAB, debian::CLIENTS], Chatter::Stdout)
+        .map(|()| passed())
+}
+
+pub(super) fn format(_: &mut Notes) -> Result<Done> {
+    cargo(&["fmt", "--all", "--check"])?;
+    cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])
+}
+
+pub(super) fn clippy(_: &mut Notes) -> Result<Done> {
+    cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
+}
+
+pub(super) fn tidy(_: &mut Notes) -> Result<Done> {
+    tidy::run().map(|()| passed())
+}
+
+pub(super) fn openapi(_: &mut Notes) -> Result<Done> {
+    openapi::check().map(|()| passed())
+}
+
+pub(super) fn deny(_: &mut Notes) -> Result<Done> {
+    if !host::succeeds(host::cargo().args(["deny", "--version"])) {
+        return Ok(Done::Skipped("cargo-deny is not installed (cargo install cargo-deny)".into()));
+    }
+    cargo(&["deny", "check", "bans", "licenses", "sources"])?;
+    if !host::succeeds(host::cargo().args(["deny", "fetch", "db"])) {
+        let reason = "bans, licences and sources are good; the advisory database cannot be fetched";
+        return Ok(Done::Skipped(reason.into()));
+    }
+    cargo(&["deny", "check", "advisories"])
+}
+
+pub(super) fn unit(notes: &mut Notes) -> Result<Done> {
+    if host::succeeds(host::cargo().args(["nextest", "--version"])) {
+        return nextest(notes);
+    }
+    println!("cargo-nextest is not installed, so cargo test runs the tests");
+    let args = ["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--locked"];
+    let mut cargo = host::cargo();
+    cargo.args(args).args(["--no-fail-fast", "--", "--show-output"]);
+    show(&mut cargo, notes)
+}
+
+/// Profile `ci` writes the output of passed tests into a JUnit file instead of on the screen.
+fn nextest(notes: &mut Notes) -> Result<Done> {
+    let junit = host::target_dir()?.join("nextest/ci/junit.xml");
+    if junit.exists() {
+        std::fs::remove_file(&junit)?;
+    }
+    let tested = cargo(&["nextest", "run", "--workspace", "--locked", "--profile", "ci"]);
+    if let Ok(report) = std::fs::read_to_string(&junit) {
+        for line in report.lines() {
+            notes.line(&unescaped(line));
+        }
+    }
+    tested
+}
+
+/// A line of element content without its tags and entities.
+fn unescaped(line: &str) -> String {
+    let text = line.trim_start();
+    let text =
+        if text.starts_with('<') { text.split_once('>').map_or("", |(_, t)| t) } else { text };
+    let text = text.split_once('<').map_or(text, |(t, _)| t);
+    let entities = [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&apos;", "'"),
+        ("&#39;", "'"),
+        ("&amp;", "&"),
+    ];
+    entities.iter().fold(text.to_owned(), |text, (entity, sign)| text.replace(entity, sign))
+}
+
+pub(super) fn doc(_: &mut Notes) -> Result<Done> {
+    cargo(&["test", "--workspace", "--doc", "--locked"])
+}
+
+pub(super) fn fuzz(notes: &mut Notes) -> Result<Done> {
+    let mut cargo = host::cargo();
+    cargo.args(["run", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--bin", "replay"]);
+    cargo.arg("--target-dir").arg(host::target_dir()?.join("fuzz"));
+    cargo.args(["--", "--mutations", &MUTATIONS.to_string()]);
+    show(&mut cargo, notes)
+}
+
+pub(super) fn build(_: &mut Notes) -> Result<Done> {
+    lab::compile(Profile::Debug, Chatter::Stdout).map(|()| passed())
+}
+
+pub(super) fn demo(built: bool, notes: &mut Notes) -> Result<Done> {
+    in_lab(built, &["demo"], notes, demo_verdict)
+}
+
+pub(super) fn chaos(built: bool, notes: &mut Notes) -> Result<Done> {
+    in_lab(built, &["chaos", "--minutes", &CHAOS_MINUTES.to_string()], notes, chaos_verdict)
+}
+
+/// Runs a lab task with `--json` and judges its last line.
+fn in_lab(
+    built: bool,
+    args: &[&str],
+    notes: &mut Notes,
+    verdict: fn(&Value) -> Result<String>,
+) -> Result<Done> {
+    if !built {
+        return Ok(Done::Skipped("the lab's programs were not built".into()));
+    }
+    if !host::is_root() {
+        return Ok(Done::Skipped("needs root, for network namespaces and BPF".into()));
+    }
+    let mut command = host::command(lab::binary(Profile::Debug)?);
+    command.args(args).arg("--json");
+    let mut last = LastObject::default();
+    let succeeded = host::lines(&mut command, |line| {
+        notes.line(line);
+        last.line(line, |text| println!("{text}"));
+    })?;
+    let line = last.0.unwrap_or_default();
+    println!("{line}");
+    if !succeeded {
+        bail!("{} failed; `cargo xtask lab clean` removes what is left", host::shown(&command));
+    }
+    let value = serde_json::from_str(&line).context("the lab printed no line of JSON")?;
+    verdict(&value).map(Done::Passed)
+}
+
+fn number(value: &Value, pointer: &str) -> Result<f64> {
+    let found = value.pointer(pointer).and_then(Value::as_f64);
+    found.with_context(|| format!("no number at {pointer} in {value}"))
+}
+
+fn demo_verdict(value: &Value) -> Result<String> {
+    let sessions = number(value, "/sessions/pppoe")? + number(value, "/sessions/dhcp")?;
+    let (kept, owners) = (number(value, "/kept")?, number(value, "/owners_on_wire_max")?);
+    ensure!(kept >= sessions, "kept {kept} of {sessions} sessions");
+    ensure!((1.0..2.0).contains(&owners), "{owners} owners on the wire at one time");
+    let kill = (number(value, "/gap_ms/kill/p50")?, number(value, "/gap_ms/kill/max")?);
+    let planned = (number(value, "/gap_ms/planned/p50")?, number(value, "/gap_ms/planned/max")?);
+    Ok(format!(
+        "kept {kept}/{sessions}, gap p50/max: kill {}/{} ms, planned {}/{} ms",
+        kill.0, kill.1, planned.0, planned.1
+    ))
+}
+
+fn chaos_verdict(value: &Value) -> Result<String> {
+    let (faults, violations) = (number(value, "/faults")?, number(value, "/violations")?);
+    let seed = value.get("seed").context("no seed")?;
+    ensure!(violations < 1.0, "{violations} violations with seed {seed}");
+    ensure!(faults >= 1.0, "nothing was struck with seed {seed}");
+    let recovery = number(value, "/recovery_ms/max")?;
+    Ok(format!("{faults} faults, recovery at most {recovery} ms, seed {seed}"))
+}
+
+/// Runs a program, shows what it prints, and notes the tests that it left out.
+fn show(command: &mut Command, notes: &mut Notes) -> Result<Done> {
+    let succeeded = host::lines(command, |line| {
+        notes.line(line);
+        println!("{line}");
+    })?;
+    if succeeded { Ok(passed()) } else { bail!("{} failed", host::shown(command)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_demo_that_lost_a_session_or_showed_two_owners_fails() {
+        let line = |kept: u32, owners: u32| {
+            let gap = json!({"p50": 12.5, "max": 40});
+            json!({"sessions": {"pppoe": 2, "dhcp": 3}, "kept": kept,
+                   "gap_ms": {"kill": gap, "planned": gap}, "owners_on_wire_max": owners})
+        };
+        assert!(
+            demo_verdict(&line(5, 1))
+                .unwrap()
+                .starts_with("kept 5/5, gap p50/max: kill 12.5/40 ms")
+        );
+        for (kept, owners) in [(4, 1), (5, 2), (5, 0)] {
+            assert!(demo_verdict(&line(kept, owners)).is_err(), "kept {kept}, {owners} owners");
+        }
+        assert!(demo_verdict(&json!({})).is_err());
+    }
+
+    #[test]
+    fn chaos_with_a_violation_or_without_a_fault_fails() {
+        let line = |faults: u32, violations: u32| json!({"seed": u64::MAX, "faults": faults, "violations": violations, "recovery_ms": {"p50": 1, "max": 2}});
+        assert!(chaos_verdict(&line(9, 0)).unwrap().ends_with("seed 18446744073709551615"));
+        assert!(chaos_verdict(&line(9, 1)).is_err());
+        assert!(chaos_verdict(&line(0, 0)).is_err());
+    }
+
+    #[test]
+    fn a_line_of_junit_loses_its_markup() {
+        let rows = [
+            ("    <system-out>SKIPPED: a &lt;b&gt; &amp;amp;", "SKIPPED: a <b> &amp;"),
+            ("SKIPPED: kernel</system-out>", "SKIPPED: kernel"),
+            ("<testcase name=\"x\">", ""),
+        ];
+        for (line, want) in rows {
+            assert_eq!(unescaped(line), want);
+        }
+    }
+}
