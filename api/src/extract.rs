@@ -185,7 +185,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-/// A JSON body that may be left off.
+/// A JSON body that may be left off, or `null`.
 pub(crate) struct OptionalBody<T>(pub(crate) T);
 
 impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
@@ -196,7 +196,7 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalB
         let bytes = Bytes::from_request(request, state).await.map_err(|e| bytes_error(&e))?;
         match (bytes.is_empty(), json) {
             (true, _) => Ok(Self(T::default())),
-            (false, true) => parse(&bytes).map(Self),
+            (false, true) => Ok(Self(parse::<Option<T>>(&bytes)?.unwrap_or_default())),
             (false, false) => Err(ApiError::UnsupportedMediaType),
         }
     }

@@ -21,6 +21,9 @@ pub use router::router;
 pub use service::{BootstrapAuth, Caller, Meta, ReadLevel, Reply, Service};
 pub use ticket::{JoinTicket, TicketError};
 
+/// The types of the domain that stand in requests and answers.
+pub use model;
+
 /// Carries the revision of an answer.
 pub const REVISION_HEADER: &str = "X-Tandem-Revision";
 /// Carries the caller's key for doing a write once.

@@ -95,7 +95,12 @@ fn complete(operation: &mut Operation, is_write: bool) {
             .schema_type(Type::String)
             .enum_values(Some(["linearizable", "local"]))
             .default(Some("linearizable".into()));
-        let about = "`local` answers from this node without asking the leader";
+        let is_listed = |tag: &str| operation.tags.iter().flatten().any(|t| t == tag);
+        let about = if is_listed("subscribers") {
+            "`local` answers from this node without asking the leader"
+        } else {
+            "Without effect: this is always the view of the node that answers"
+        };
         push_parameter(operation, "consistency", ParameterIn::Query, about, levels.build());
     }
     if is_write && (jwt || bootstrap) {

@@ -137,7 +137,7 @@ impl Run {
         }
         let healed = boottime_now();
         let whole = eventually("the cluster is whole and everything flows", RECOVERY_MAX, || async {
-            let status = self.lab.cluster.client().cluster().await?;
+            let status = self.lab.cluster.status().await?;
             ensure!(self.lab.cluster.is_ready(&status), "not whole: {}", serde_json::to_string(&status)?);
             ensure!(self.stay_flowing(healed), "some sessions are silent");
             Ok(())
@@ -162,7 +162,7 @@ impl Run {
     /// A nemesis that the cluster is expected to survive together with those that last already.
     async fn pick(&mut self) -> Result<Nemesis> {
         let owner = self.lab.cluster.owner().await;
-        let status = self.lab.cluster.client().cluster().await;
+        let status = self.lab.cluster.status().await;
         let leader = status.ok().and_then(|s| s.leader).and_then(|n| self.lab.cluster.by_name(&n).ok());
         let all = Nemesis::candidates(owner.ok(), leader, self.lab.cluster.nodes());
         match all.choose(&mut self.rng) {

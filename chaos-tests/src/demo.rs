@@ -48,12 +48,12 @@ pub async fn run(args: DemoArgs) -> Result<()> {
             println!("{text}");
         }
     };
-    say(format!("\n{}", cluster_table(&lab.cluster.client().cluster().await?)));
+    say(format!("\n{}", cluster_table(&lab.cluster.status().await?)));
     let owner = lab.cluster.owner().await?;
     say(format!("killing the owner, {owner}, with SIGKILL while every session sends and receives ..."));
     let kill = lab.measure(Fault::Kill).await?;
     report(&say, "kill", &kill);
-    say(format!("\n{}", cluster_table(&lab.cluster.client().cluster().await?)));
+    say(format!("\n{}", cluster_table(&lab.cluster.status().await?)));
     say(format!("moving the group back to {owner} by plan ..."));
     let planned = lab.measure(Fault::Planned).await?;
     report(&say, "planned", &planned);

@@ -152,7 +152,7 @@ impl Lab {
 
     async fn changed_owner(&self, from: NodeName, within: Duration) -> Result<NodeName> {
         eventually("another node owns the group", within, || async {
-            let status = self.cluster.client().cluster().await?;
+            let status = self.cluster.status().await?;
             let group = status.groups.first().ok_or_else(|| anyhow!("no group"))?;
             ensure!(group.fence == Some(model::Fence::Open), "the fence is not open: {group:?}");
             let owner = self.cluster.by_name(group.owner.as_deref().unwrap_or_default())?;

@@ -1,2 +1,47 @@
-//! bngctl.
-fn main() {}
+//! `bngctl`: shows and changes a Tandem cluster through its API.
+
+mod args;
+mod cluster;
+mod error;
+mod format;
+mod group;
+mod login;
+mod output;
+mod profile;
+mod session;
+mod system;
+
+use args::{Cli, Command};
+use clap::Parser;
+use error::CliError;
+use std::io::Write;
+use std::process::ExitCode;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli).await {
+        // Whoever reads our output had enough of it: not a failure.
+        Ok(()) | Err(CliError::OutputClosed) => ExitCode::SUCCESS,
+        Err(e) => {
+            if let (Some(body), true) = (e.body(), e.wants_json()) {
+                let _closed = writeln!(std::io::stdout(), "{body}");
+            }
+            let _closed = writeln!(std::io::stderr(), "bngctl: {e}");
+            ExitCode::from(e.exit_code())
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), CliError> {
+    let json = cli.global.json;
+    let done = match cli.command {
+        Command::Login(args) => login::run(&cli.global, args).await,
+        Command::Cluster(command) => cluster::run(&cli.global, command).await,
+        Command::Group(command) => group::run(&cli.global, command).await,
+        Command::Session(command) => session::run(&cli.global, command).await,
+        Command::Version => system::version(&cli.global).await,
+        Command::Completions { shell } => system::completions(shell),
+    };
+    done.map_err(|e| e.in_json(json))
+}

@@ -245,7 +245,7 @@ int access_xdp(struct xdp_md *ctx)
 
 /* Lets in what access_xdp accepted. All else was for the packet sockets, which have seen it by now:
  * the kernel must not answer it. */
-SEC("tc")
+SEC("classifier")
 int access_ingress(struct __sk_buff *skb)
 {
 	struct meta *meta = (void *)(long)skb->data_meta;
@@ -315,7 +315,7 @@ static __always_inline int wrap(struct __sk_buff *skb, struct down_value *sessio
 
 /* Sends routed packets to their session, and the daemon's own frames, which already bear the virtual
  * MAC (routed ones bear the device's). Nothing else leaves an access port. */
-SEC("tc")
+SEC("classifier")
 int access_egress(struct __sk_buff *skb)
 {
 	__u32 ifindex = skb->ifindex;
@@ -361,7 +361,7 @@ int access_egress(struct __sk_buff *skb)
 }
 
 /* Lets frames to a virtual MAC in while its fence is open; the daemon has seen ARP by now. */
-SEC("tc")
+SEC("classifier")
 int core_ingress(struct __sk_buff *skb)
 {
 	struct vmac_key key = {};
@@ -384,7 +384,7 @@ int core_ingress(struct __sk_buff *skb)
 
 /* Packets of subscribers leave with the virtual MAC, and only while the fence is open; so do the
  * daemon's frames that bear it already. The node's own traffic passes untouched. */
-SEC("tc")
+SEC("classifier")
 int core_egress(struct __sk_buff *skb)
 {
 	__u32 mark = skb->mark;

@@ -182,7 +182,8 @@ impl Counters {
     }
 }
 
-/// What a reconciliation found and repaired, in kernel objects (map entries, classes, NAT elements).
+/// What a reconciliation found and repaired, in kernel objects: tc programs, map entries,
+/// classes, NAT elements, routes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drift {
     /// Wanted, but not there.

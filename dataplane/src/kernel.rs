@@ -1,18 +1,17 @@
 use crate::abi::{self, BaseValue, Flow, Flows, GROUPS_MAX, GroupValue, PortValue, VmacKey};
 use crate::config::{Config, Counters, Drift, GroupConfig, SessionChange, SessionEntry, Shaper};
-use crate::ebpf::{self, Fences, Maps, map_error};
+use crate::ebpf::{self, Fences, Maps, Programs, map_error};
 use crate::error::DataplaneError;
 use crate::link::{self, Links};
 use crate::nft::{self, Nft};
 use crate::reconcile;
 use crate::route::{Routes, Via};
 use crate::table::{Placed, Step, Table};
-use crate::tc::{Htb, Ports};
+use crate::tc::{self, Htb, Ports};
 use aya::programs::TcAttachType;
 use model::{GroupId, PortId, SessionId, Tick};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The data plane in the kernel.
@@ -32,7 +31,7 @@ pub(crate) struct Kernel {
     pub(crate) routes: Routes,
     pub(crate) nft: Nft,
     pub(crate) htb: Option<Htb>,
-    pin_dir: PathBuf,
+    programs: Mutex<Programs>,
 }
 
 impl fmt::Debug for Kernel {
@@ -51,6 +50,16 @@ impl Kernel {
         Links::check(&cfg)?;
         let links = Links::open()?;
         let (mut programs, mut maps, fences) = ebpf::load(&cfg.pin_dir)?;
+        let mut slots = restore_slots(&maps)?;
+        for port in &cfg.access {
+            slot_of(&mut slots, port.group)?;
+        }
+        write_ports(&cfg, &slots, &mut maps)?;
+        // The egress programs first: nothing of the kernel's own may leave an access port that is
+        // being prepared.
+        for (interface, program, direction) in attachments(&cfg) {
+            programs.attach_tc(interface, program, direction)?;
+        }
         link::prepare_host()?;
         for port in &cfg.access {
             links.prepare_access(&port.interface)?;
@@ -62,21 +71,8 @@ impl Kernel {
         nft.open(&cfg, &BTreeMap::new()).await?;
         let htb = open_shaper(&cfg).await?;
 
-        let mut slots = restore_slots(&maps)?;
-        for port in &cfg.access {
-            slot_of(&mut slots, port.group)?;
-        }
-        write_ports(&cfg, &slots, &mut maps)?;
         let table = restore_table(&maps, &slots, &nft.blocks().await?)?;
 
-        for port in &cfg.access {
-            programs.attach_tc(&port.interface, "access_egress", TcAttachType::Egress)?;
-            programs.attach_tc(&port.interface, "access_ingress", TcAttachType::Ingress)?;
-        }
-        if let Some(core) = &cfg.core {
-            programs.attach_tc(core, "core_egress", TcAttachType::Egress)?;
-            programs.attach_tc(core, "core_ingress", TcAttachType::Ingress)?;
-        }
         for port in &cfg.access {
             let index = Links::index(&port.interface)?;
             let mode = programs.attach_xdp(&port.interface, index, cfg.xdp)?;
@@ -97,7 +93,7 @@ impl Kernel {
             routes: Routes::open().await?,
             nft,
             htb,
-            pin_dir: cfg.pin_dir.clone(),
+            programs: Mutex::new(programs),
             cfg,
         })
     }
@@ -201,6 +197,18 @@ impl Kernel {
             Ok(Via { pool, interface: Links::index(name)? })
         };
         group.pools.iter().map(via).collect()
+    }
+
+    /// Attaches the tc programs that are not where they should be; returns how many.
+    pub(crate) async fn repair_attachments(&self) -> Result<u64, DataplaneError> {
+        let mut repaired = 0;
+        for (interface, program, direction) in attachments(&self.cfg) {
+            if !tc::is_attached(interface, program, direction).await? {
+                lock(&self.programs).attach_tc(interface, program, direction)?;
+                repaired += 1;
+            }
+        }
+        Ok(repaired)
     }
 
     fn interfaces(&self) -> impl Iterator<Item = &str> {
@@ -357,8 +365,8 @@ impl Kernel {
         results.push(Htb::run(&script).await);
         // Removing the last pin of an XDP link detaches it.
         results.push(
-            ebpf::remove_pins(&self.pin_dir)
-                .map_err(|source| DataplaneError::BpfFs { path: self.pin_dir.clone(), source }),
+            ebpf::remove_pins(&self.cfg.pin_dir)
+                .map_err(|source| DataplaneError::BpfFs { path: self.cfg.pin_dir.clone(), source }),
         );
         results.into_iter().collect()
     }
@@ -396,6 +404,16 @@ fn base(maps: &Maps, index: u32) -> Counters {
         dropped_up: b.dropped_up,
         dropped_down: b.dropped_down,
     }
+}
+
+/// Returns the tc programs of a configuration: interface, program, direction.
+fn attachments(cfg: &Config) -> Vec<(&str, &'static str, TcAttachType)> {
+    let both = |interface, egress, ingress| {
+        [(interface, egress, TcAttachType::Egress), (interface, ingress, TcAttachType::Ingress)]
+    };
+    let access = cfg.access.iter().map(|p| both(&*p.interface, "access_egress", "access_ingress"));
+    let core = cfg.core.iter().map(|c| both(&**c, "core_egress", "core_ingress"));
+    access.chain(core).flatten().collect()
 }
 
 async fn open_shaper(cfg: &Config) -> Result<Option<Htb>, DataplaneError> {

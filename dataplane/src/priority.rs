@@ -9,5 +9,8 @@ const PRIORITY: libc::c_int = 1;
 pub fn raise_thread_priority() -> bool {
     let param = libc::sched_param { sched_priority: PRIORITY };
     // SAFETY: `param` lives through the call, which only reads it; 0 names the calling thread.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const param) == 0 }
+    unsafe {
+        libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const param)
+            == 0
+    }
 }

@@ -44,7 +44,7 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Difference<K, V> {
     }
 }
 
-/// Compares maps, NAT blocks, classes and routes with `desired` and repairs what differs. The order
+/// Compares programs, maps, NAT blocks, classes and routes with `desired` and repairs what differs. The order
 /// is that of `apply`: close, translate and shape, open.
 pub(crate) async fn run(
     kernel: &Kernel,
@@ -69,7 +69,7 @@ pub(crate) async fn run(
     let actual = actual_entries(kernel)?;
     let up = Difference::between(&actual.up, &wanted.up);
     let down = Difference::between(&actual.down, &wanted.down);
-    let mut drift = Drift::default();
+    let mut drift = Drift { missing: kernel.repair_attachments().await?, ..Drift::default() };
     up.count(&mut drift);
     down.count(&mut drift);
 

@@ -3,6 +3,7 @@ use crate::config::Shaper;
 use crate::error::DataplaneError;
 use crate::table::{Placed, Step};
 use crate::tool::TC;
+use aya::programs::TcAttachType;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -23,6 +24,21 @@ const PROBE_MINOR: u32 = 0xfffe;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Htb {
     fq_codel: bool,
+}
+
+/// Returns whether a program of that name is attached.
+pub(crate) async fn is_attached(
+    interface: &str,
+    program: &str,
+    direction: TcAttachType,
+) -> Result<bool, DataplaneError> {
+    let hook = if direction == TcAttachType::Egress { "egress" } else { "ingress" };
+    match TC.run(&["filter", "show", "dev", interface, hook], "").await {
+        Ok(text) => Ok(text.split_whitespace().any(|word| word == program)),
+        // Without a clsact qdisc, tc complains about the parent.
+        Err(DataplaneError::Tool { .. }) => Ok(false),
+        Err(other) => Err(other),
+    }
 }
 
 /// Where a class is.

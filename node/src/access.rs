@@ -68,9 +68,8 @@ impl Access {
     pub async fn run(mut self) {
         let mut lease = self.local.lease.status();
         loop {
-            let Ok(status) = lease.wait_for(|s| s.open.contains_key(&self.group)).await else { return };
-            let epoch = status.open.get(&self.group).copied();
-            drop(status);
+            let open = lease.wait_for(|s| s.open.contains_key(&self.group)).await;
+            let Ok(epoch) = open.map(|s| s.open.get(&self.group).copied()) else { return };
             if let Some(epoch) = epoch {
                 self.serve(epoch).await;
             }

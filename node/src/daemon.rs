@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::member::{Member, MemberError, open_store};
 use crate::members;
 use crate::peer;
-use crate::service::Api;
+use crate::service::{Api, internal};
 use axum_server::tls_rustls::RustlsConfig;
 use model::{ClusterId, Epoch, Group, Node, NodeId, Revision, Secret, Tick};
 use raft_store::{Bootstrap, ClusterCa, Command, Identity, JoinRequest as KeyRequest, Reply};
@@ -195,9 +195,9 @@ impl Daemon {
             return Err(api::ApiError::AlreadyInitialised);
         }
         let cluster_id = ClusterId(format!("{}-{:08x}", plan.cluster_name, rand::random::<u32>()));
-        let ca = ClusterCa::generate(&cluster_id).map_err(api::ApiError::internal)?;
+        let ca = ClusterCa::generate(&cluster_id).map_err(internal)?;
         let node = self.node_record(NodeId(1));
-        let cert = ca.issue(node.id, &cluster_id, &self.addresses()).map_err(api::ApiError::internal)?;
+        let cert = ca.issue(node.id, &cluster_id, &self.addresses()).map_err(internal)?;
         let identity = Identity {
             node: node.id,
             cluster_id: cluster_id.clone(),
@@ -205,16 +205,16 @@ impl Daemon {
             cert_pem: cert.cert_pem,
             key_pem: cert.key_pem,
         };
-        let store = open_store(&self.config, &identity).await.map_err(api::ApiError::internal)?;
+        let store = open_store(&self.config, &identity).await.map_err(internal)?;
         let members = std::iter::once((node.id, node.raft_addr)).collect();
-        store.initialize(members).await.map_err(api::ApiError::internal)?;
+        store.initialize(members).await.map_err(internal)?;
         let bootstrap = bootstrap_command(plan, cluster_id.clone(), node.clone())?;
         let reply = propose_first(&store, bootstrap).await?;
         if let Reply::Refused(refusal) = reply {
             return Err(api::ApiError::conflict(refusal.to_string()));
         }
-        self.keep(&identity, &ca).map_err(api::ApiError::internal)?;
-        self.become_member(identity, store).await.map_err(api::ApiError::internal)?;
+        self.keep(&identity, &ca).map_err(internal)?;
+        self.become_member(identity, store).await.map_err(internal)?;
         info!(event = "TANDEM-CLUSTER-CREATED", cluster = %cluster_id, "cluster created");
         Ok(api::types::InitResponse {
             cluster_id,
@@ -233,7 +233,7 @@ impl Daemon {
         if self.member.get().is_some() {
             return Err(api::ApiError::AlreadyInitialised);
         }
-        let request = KeyRequest::generate().map_err(api::ApiError::internal)?;
+        let request = KeyRequest::generate().map_err(internal)?;
         let me = self.node_record(NodeId(0));
         let admit = api::types::AdmitRequest {
             token: ticket.secret.clone(),
@@ -244,10 +244,17 @@ impl Daemon {
             lease_addr: me.lease_addr,
             api_addr: me.api_addr,
         };
-        let client = api::Client::for_ticket(&ticket).map_err(api::ApiError::internal)?;
+        let client = api::Client::new(api::ClientConfig {
+            urls: ticket.api_addrs.iter().map(|a| format!("https://{a}")).collect(),
+            token: None,
+            trust: api::TlsTrust::Fingerprint { sha256: ticket.ca_fingerprint.clone() },
+            timeout: START_TIMEOUT,
+        })
+        .map_err(internal)?;
         let admitted = client
             .admit(&admit)
             .await
+            .map(|answer| answer.data)
             .map_err(|e| api::ApiError::conflict(format!("the cluster did not admit this node: {e}")))?;
         let identity = Identity {
             node: admitted.node_id,
@@ -256,9 +263,9 @@ impl Daemon {
             cert_pem: admitted.cert_pem,
             key_pem: request.key_pem,
         };
-        identity.save(&self.config.data_dir.join("identity")).map_err(api::ApiError::internal)?;
-        let store = open_store(&self.config, &identity).await.map_err(api::ApiError::internal)?;
-        self.become_member(identity, store).await.map_err(api::ApiError::internal)?;
+        identity.save(&self.config.data_dir.join("identity")).map_err(internal)?;
+        let store = open_store(&self.config, &identity).await.map_err(internal)?;
+        self.become_member(identity, store).await.map_err(internal)?;
         info!(event = "TANDEM-NODE-JOINED", node = %admitted.node_id, cluster = %admitted.cluster_id, "joined");
         Ok(api::types::JoinResponse { cluster_id: admitted.cluster_id, node_id: admitted.node_id })
     }
@@ -317,7 +324,7 @@ async fn propose_first(store: &raft_store::Store, command: Command) -> Result<Re
     loop {
         match store.propose(command.clone()).await {
             Ok(committed) => return Ok(committed.reply),
-            Err(error) if clock::now() >= give_up => return Err(api::ApiError::internal(error)),
+            Err(error) if clock::now() >= give_up => return Err(internal(error)),
             Err(_) => clock::until(Some(clock::now() + Duration::from_millis(50))).await,
         }
     }

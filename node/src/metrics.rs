@@ -47,7 +47,7 @@ pub fn text(daemon: &Daemon) -> String {
     gauge("tandem_group_epoch", "Ownerships of the group so far.", &epochs);
     let m = member.local.store.metrics();
     let mut counter = |name: &str, help: &str, rows: &[(String, u64)]| family(&mut out, name, "counter", help, rows);
-    counter("tandem_log_entries_total", "Entries appended to the log.", &one(m.entries));
+    counter("tandem_log_entries_total", "Entries appended to the log.", &one(m.entries_appended));
     counter("tandem_log_flushes_total", "Flushes of the log to disk.", &one(m.flushes));
     if let Some(plane) = &member.local.dataplane {
         let rows: Vec<_> =

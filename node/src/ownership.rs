@@ -210,7 +210,7 @@ impl Manager {
 
     async fn acquire(&self, group: GroupId, node: NodeId, epoch: Epoch) -> Result<(), SwitchError> {
         let command = Command::Acquire { group, node, epoch };
-        match self.local.store.propose_as(command, None, None, ACQUIRE_TIMEOUT).await {
+        match self.local.store.propose_as(command, (rand::random(), 1), None, ACQUIRE_TIMEOUT).await {
             Ok(committed) => match committed.reply {
                 Reply::Refused(refusal) => Err(SwitchError::Propose(refusal.to_string())),
                 Reply::Done | Reply::Acquired { .. } | Reply::Sessions(_) | Reply::NodeId(_) => Ok(()),

@@ -131,7 +131,7 @@ impl Programmer {
         let total = drift.missing + drift.stale + drift.changed;
         if total > 0 {
             info!(missing = drift.missing, stale = drift.stale, changed = drift.changed, "kernel repaired");
-            self.drift.send_modify(|n| *n += u64::try_from(total).unwrap_or(u64::MAX));
+            self.drift.send_modify(|n| *n += total);
         }
         Ok(())
     }

@@ -118,7 +118,7 @@ async fn commit(store: &Store, batch: SessionBatch, client: (u64, u64)) -> Optio
     let give_up = clock::now() + GIVE_UP;
     let command = Command::Sessions(batch);
     loop {
-        match store.propose_as(command.clone(), Some(client), None, ATTEMPT).await {
+        match store.propose_as(command.clone(), client, None, ATTEMPT).await {
             Ok(committed) => return Some(committed.reply),
             Err(ProposeError::Stopped) => return None,
             Err(error) if clock::now() >= give_up => {

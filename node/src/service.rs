@@ -60,7 +60,8 @@ impl Api {
 
     async fn write(&self, command: Command, caller: Option<&Caller>) -> Result<Committed, ApiError> {
         let store = &self.member()?.local.store;
-        let client = caller.and_then(idempotency);
+        // Without a key of its own each write is its own client: only retries inside the store repeat it.
+        let client = caller.and_then(idempotency).unwrap_or_else(|| (rand::random(), 1));
         let committed =
             store.propose_as(command, client, None, WRITE_TIMEOUT).await.map_err(|e| propose_error(&e))?;
         match committed.reply {
@@ -83,7 +84,7 @@ fn propose_error(error: &ProposeError) -> ApiError {
         ProposeError::NoLeader { .. } => ApiError::NoLeader { retry_after_s: 1 },
         ProposeError::Timeout => ApiError::Timeout,
         ProposeError::Overloaded { .. } => ApiError::Overloaded { retry_after_s: 1 },
-        ProposeError::Stopped => ApiError::internal("the store has stopped"),
+        ProposeError::Stopped => internal("the store has stopped"),
     }
 }
 
@@ -111,15 +112,20 @@ fn refused(refusal: &Refusal) -> ApiError {
     }
 }
 
+/// A fault of this node; the cause goes to the log.
+pub(crate) fn internal(cause: impl std::fmt::Display) -> ApiError {
+    ApiError::internal(cause.to_string())
+}
+
 /// A user record with a fresh argon2id hash.
 ///
 /// # Errors
 /// [`ApiError::Internal`] when the hash function refuses its parameters.
 pub fn hash_user(username: &str, password: &Secret) -> Result<ApiUser, ApiError> {
-    let salt = SaltString::encode_b64(&rand::random::<[u8; 16]>()).map_err(ApiError::internal)?;
+    let salt = SaltString::encode_b64(&rand::random::<[u8; 16]>()).map_err(internal)?;
     let hash = argon2::Argon2::default()
         .hash_password(password.expose().as_bytes(), &salt)
-        .map_err(ApiError::internal)?;
+        .map_err(internal)?;
     Ok(ApiUser {
         username: username.to_owned(),
         password_hash: Secret::new(hash.to_string()),
@@ -199,7 +205,7 @@ impl Service for Api {
                 None
             }
         });
-        let user = checked.await.map_err(ApiError::internal)?.ok_or(ApiError::BadCredentials)?;
+        let user = checked.await.map_err(internal)?.ok_or(ApiError::BadCredentials)?;
         Ok(Login { username: user.username, role: user.role })
     }
 
@@ -294,12 +300,12 @@ impl Service for Api {
         let command = Command::UseJoinToken { hash: token_hash(request.token.expose()), node };
         let committed = self.write(command, None).await?;
         let Reply::NodeId(node_id) = committed.reply else {
-            return Err(ApiError::internal("the log gave no node id"));
+            return Err(internal("the log gave no node id"));
         };
         let addresses = [request.api_addr.ip(), request.raft_addr.ip(), std::net::Ipv4Addr::LOCALHOST.into()];
         let cluster_id = member.identity.cluster_id.clone();
         let cert_pem =
-            ca.sign_csr(&request.csr_pem, node_id, &cluster_id, &addresses).map_err(ApiError::internal)?;
+            ca.sign_csr(&request.csr_pem, node_id, &cluster_id, &addresses).map_err(internal)?;
         tracing::info!(event = "TANDEM-NODE-ADMITTED", node = %node_id, name = request.name, "node admitted");
         let peers = view::members(member).into_iter().filter(|m| m.id != node_id).collect();
         Ok(AdmitResponse { node_id, cluster_id, ca_pem: ca.cert_pem.clone(), cert_pem, peers })

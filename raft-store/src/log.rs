@@ -18,13 +18,13 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 pub(crate) use frame::decode;
-pub use sled_engine::SledEngine;
+pub(crate) use sled_engine::SledEngine;
 pub(crate) use verify::{LogError, Opened, open};
 pub(crate) use writer::{Done, Op, Writer, WriterHandle};
 
 /// A place in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
+pub(crate) struct Position {
     /// Term of the leader that made the entry.
     pub term: u64,
     /// Its index.
@@ -33,7 +33,7 @@ pub struct Position {
 
 /// A vote as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoredVote {
+pub(crate) struct StoredVote {
     /// The term.
     pub term: u64,
     /// The candidate.
@@ -45,7 +45,7 @@ pub struct StoredVote {
 /// What kind of payload a record carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum RecordKind {
+pub(crate) enum RecordKind {
     /// A new leader's first entry.
     Blank = 1,
     /// A command.
@@ -56,7 +56,7 @@ pub enum RecordKind {
 
 /// One entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub(crate) struct Record {
     /// Where.
     pub position: Position,
     /// What the payload is.
@@ -67,7 +67,7 @@ pub struct Record {
 
 /// An ordered store of framed records and a few small values. All writes come from one thread, in order; a write is
 /// durable only after the next [`LogEngine::flush`] returned, and after a crash the engine holds a prefix of the writes.
-pub trait LogEngine: Send + Sync + 'static {
+pub(crate) trait LogEngine: Send + Sync + 'static {
     /// Adds or replaces frames by index, all or none.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ impl Latency {
 
     pub(crate) fn summary(&self) -> LatencySummary {
         let counts: Vec<u64> = self.buckets.iter().map(|b| b.load(Ordering::Relaxed)).collect();
-        let count = counts.iter().sum();
+        let count: u64 = counts.iter().sum();
         let max_us = self.max_us.load(Ordering::Relaxed);
         let quantile = |per_mille: u64| {
             let rank = (count * per_mille).div_ceil(1000);

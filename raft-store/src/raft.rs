@@ -18,13 +18,12 @@ use std::time::Duration;
 
 openraft::declare_raft_types!(
     /// One leader per term, so that a term names its leader.
-    pub(crate) TypeConfig:
+    pub TypeConfig:
         D = Payload,
         R = Applied,
         NodeId = u64,
         Node = openraft::BasicNode,
         LeaderId = openraft::impls::leader_id_std::LeaderId<u64, u64>,
-        Responder<T> = openraft::impls::OneshotResponder<Self, T> where T: openraft::OptionalSend + 'static,
 );
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, machine::Machine>;
@@ -41,7 +40,7 @@ pub(crate) type Snapshot = openraft::alias::SnapshotOf<TypeConfig, snapshot::Sna
 
 /// The octets of one [`crate::Entry`]. Raft does not look into them.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub(crate) struct Payload(pub(crate) Bytes);
+pub struct Payload(pub(crate) Bytes);
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,7 +68,7 @@ impl<'de> Deserialize<'de> for Payload {
 
 /// What applying an entry answered; nothing for Raft's own entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Applied(pub(crate) Option<Reply>);
+pub struct Applied(pub(crate) Option<Reply>);
 
 impl Serialize for Applied {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {

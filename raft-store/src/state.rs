@@ -19,8 +19,8 @@ mod tests;
 use clients::Clients;
 use imbl::{OrdMap, OrdSet};
 use model::{
-    ApiUser, Attachment, ClusterId, Epoch, Group, GroupId, GroupService, Node, NodeId, NodeRole, PortId,
-    Revision, Secret, Session, SessionId, SessionKind, Subscriber, UnixMs, Vlans,
+    ApiUser, Attachment, ClusterId, Epoch, Group, GroupId, GroupService, Node, NodeId, NodeRole,
+    PortId, Revision, Secret, Session, SessionId, SessionKind, Subscriber, UnixMs, Vlans,
 };
 use nat::NatSpace;
 use pool::PoolState;

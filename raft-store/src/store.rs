@@ -21,6 +21,7 @@ use crate::state::State;
 use arc_swap::ArcSwapOption;
 use members::AdminOp;
 use model::{ClusterId, NodeId, Revision};
+use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::BasicNode;
 use openraft::errors::{InitializeError as RaftInitializeError, RaftError};
 use std::collections::BTreeMap;
@@ -403,7 +404,7 @@ impl Store {
     /// [`ProposeError::Timeout`] when the snapshot is not written in time.
     pub async fn snapshot_and_purge(&self) -> Result<(), ProposeError> {
         let inner = &self.inner;
-        let applied = inner.raft.metrics().borrow().last_applied.map_or(0, |id| id.index);
+        let applied = inner.raft.metrics().borrow_watched().last_applied.map_or(0, |id| id.index);
         self.snapshot().await?;
         let mut status = inner.status.subscribe();
         let written = status.wait_for(|s| s.snapshot.is_some_and(|at| at >= applied));
@@ -506,7 +507,7 @@ async fn start(
         .await
         .map_err(|e| OpenError::Raft(e.to_string()))?;
     published.running.store(true, Ordering::Release);
-    let first = status::status(&raft.metrics().borrow().clone());
+    let first = status::status(&raft.metrics().borrow_watched().clone());
     let (queues, ends) = propose::queues();
     let (reads, read_ends) = mpsc::channel(read::QUEUE_MAX);
     let inner = Arc::new(Inner {

@@ -30,9 +30,19 @@ pub struct JoinTokenRequest {
     /// The only name that may use it; any when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// What the joining node will be, `data` or `witness`; a data node when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "data")]
+    pub role: Option<NodeRole>,
 }
 
 impl JoinTokenRequest {
+    /// What the joining node will be: a data node unless the request says otherwise.
+    #[must_use]
+    pub fn role(&self) -> NodeRole {
+        self.role.unwrap_or(NodeRole::Data)
+    }
+
     /// The lifetime when the caller names none.
     pub const TTL_DEFAULT_S: u32 = 3600;
     /// The shortest lifetime.

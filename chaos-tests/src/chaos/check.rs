@@ -1,9 +1,9 @@
 //! Checks that run while faults strike.
 
-use crate::lab::cluster::{ADMIN, eventually};
-use crate::lab::topology::mgmt;
+use crate::lab::cluster::{ADMIN, NodeName, client_of, eventually};
 use crate::scenario::Lab;
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use api::ReadLevel;
 use api::types::{LoginRequest, RateRequest, SubscriberQuery};
 use model::{Secret, SessionId};
 use rand::Rng as _;
@@ -28,8 +28,7 @@ impl Checker {
         let found = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = Vec::new();
         for i in 0..lab.cluster.nodes() {
-            let mut client = api::Client::insecure(vec![format!("https://{}:8443", mgmt(i))])?;
-            client.set_timeout(Duration::from_secs(2));
+            let client = client_of(i, Duration::from_secs(2))?;
             tasks.push(tokio::spawn(watch(i, client, found.clone())));
         }
         Ok(Self { found, tasks })
@@ -59,16 +58,16 @@ async fn watch(node: usize, mut client: api::Client, found: Arc<Mutex<Vec<String
     let mut uptime_s = 0;
     loop {
         let _ = tokio::time::timeout(POLL, std::future::pending::<()>()).await;
-        let Ok(health) = client.health().await else { continue };
+        let Ok(health) = client.health().await.map(|a| a.data) else { continue };
         // A restarted node replays its log from the start; its revision counts anew.
         if health.uptime_s < uptime_s {
             revision = 0;
         }
         uptime_s = health.uptime_s;
-        let Ok(status) = client.cluster().await else {
+        let Ok(status) = client.cluster().await.map(|a| a.data) else {
             let login = LoginRequest { username: ADMIN.0.into(), password: Secret::new(ADMIN.1) };
             if let Ok(token) = client.login(&login).await {
-                client.set_token(token.access_token);
+                client = client.with_token(token.data.access_token);
             }
             continue;
         };
@@ -92,7 +91,7 @@ async fn watch(node: usize, mut client: api::Client, found: Arc<Mutex<Vec<String
 pub async fn addresses_unique(lab: &Lab) -> Result<()> {
     let sessions = eventually("the session list", Duration::from_secs(5), || async {
         let query = SubscriberQuery { limit: Some(1000), ..SubscriberQuery::default() };
-        Ok(lab.cluster.client().subscribers(&query).await?.sessions)
+        Ok(lab.cluster.ask(async |c| c.subscribers(&query, ReadLevel::Linearizable).await).await?.sessions)
     })
     .await?;
     let mut held = BTreeSet::new();
@@ -137,8 +136,7 @@ impl Writes {
         let known: Vec<SessionId> = self.log.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
         self.next += 1;
         let number = self.next;
-        let mut client = lab.cluster.client().only(rng.random_range(0..lab.cluster.nodes()));
-        client.set_timeout(Duration::from_secs(3));
+        let client = lab.cluster.client(NodeName(rng.random_range(0..lab.cluster.nodes()))).clone();
         let log = self.log.clone();
         let again = known.choose(rng).copied().filter(|_| known.len() >= 5);
         self.tasks.spawn(async move {
@@ -171,7 +169,8 @@ impl Writes {
             if rates.acknowledged == 0 {
                 continue;
             }
-            let now = lab.cluster.client().subscriber(id).await.map_err(|e| anyhow!("session {id}: {e}"))?;
+            let now = lab.cluster.ask(async |c| c.subscriber(id, ReadLevel::Linearizable).await).await;
+            let now = now.with_context(|| format!("session {id}"))?;
             let number = now.rate_down_bps / RATE_STEP;
             let newest = number >= rates.acknowledged.saturating_sub(u64::try_from(WRITES_MAX)?);
             ensure!(
@@ -195,5 +194,5 @@ fn rate_of(number: u64) -> u64 {
 async fn first_session(client: &api::Client, number: u64) -> Option<SessionId> {
     let user = crate::lab::cluster::user_name(usize::try_from(number % 20).ok()?);
     let query = SubscriberQuery { username: Some(user), ..SubscriberQuery::default() };
-    client.subscribers(&query).await.ok()?.sessions.first().map(|s| s.id)
+    client.subscribers(&query, ReadLevel::Linearizable).await.ok()?.data.sessions.first().map(|s| s.id)
 }

@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Name of the lab's only group.
@@ -21,6 +22,24 @@ pub const GROUP: &str = "g1";
 pub const ADMIN: (&str, &str) = ("admin", "lab-admin-password");
 /// Password of every simulated PPPoE user.
 pub const PASSWORD: &str = "lab-secret";
+
+/// How long one node may take to answer before another is asked.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long init and join may take.
+const FORMING: Duration = Duration::from_secs(30);
+
+/// A client of one node.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub fn client_of(node: usize, timeout: Duration) -> Result<api::Client> {
+    Ok(api::Client::new(api::ClientConfig {
+        urls: vec![format!("https://{}:8443", mgmt(node))],
+        token: None,
+        trust: api::TlsTrust::Insecure,
+        timeout,
+    })?)
+}
 
 /// A node by its place, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,7 +69,9 @@ pub struct Cluster {
     topology: Topology,
     settings: Settings,
     children: Vec<Option<Child>>,
-    client: api::Client,
+    clients: Vec<api::Client>,
+    /// The node that answered last.
+    preferred: AtomicUsize,
 }
 
 impl Cluster {
@@ -59,10 +80,9 @@ impl Cluster {
     /// # Errors
     /// What failed first; the logs stay in the lab's folder until the next clean-up.
     pub async fn start(topology: Topology, settings: Settings) -> Result<Self> {
-        let urls = (0..topology.nodes).map(|i| format!("https://{}:8443", mgmt(i))).collect();
-        let client = api::Client::insecure(urls)?;
+        let clients = (0..topology.nodes).map(|i| client_of(i, PATIENCE)).collect::<Result<_>>()?;
         let children = (0..topology.nodes).map(|_| None).collect();
-        let mut this = Self { topology, settings, children, client };
+        let mut this = Self { topology, settings, children, clients, preferred: AtomicUsize::new(0) };
         for i in 0..this.topology.nodes {
             this.write_config(NodeName(i))?;
             this.spawn(NodeName(i))?;
@@ -71,10 +91,41 @@ impl Cluster {
         Ok(this)
     }
 
-    /// The API of all nodes, logged in as administrator.
+    /// The API of one node, logged in as administrator.
     #[must_use]
-    pub fn client(&self) -> &api::Client {
-        &self.client
+    pub fn client(&self, node: NodeName) -> &api::Client {
+        &self.clients[node.0]
+    }
+
+    /// Asks the node that answered last, then the others; one that hangs costs [`PATIENCE`].
+    ///
+    /// # Errors
+    /// The last node's error.
+    pub async fn ask<T>(
+        &self,
+        call: impl AsyncFn(&api::Client) -> Result<api::Answer<T>, api::ClientError>,
+    ) -> Result<T> {
+        let start = self.preferred.load(Ordering::Relaxed);
+        let mut last = None;
+        for turn in 0..self.nodes() {
+            let at = (start + turn) % self.nodes();
+            match call(&self.clients[at]).await {
+                Ok(answer) => {
+                    self.preferred.store(at, Ordering::Relaxed);
+                    return Ok(answer.data);
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.map_or_else(|| anyhow!("no node"), anyhow::Error::from))
+    }
+
+    /// The cluster as the first node that answers sees it.
+    ///
+    /// # Errors
+    /// When no node answers.
+    pub async fn status(&self) -> Result<ClusterStatus> {
+        self.ask(async |c| c.cluster().await).await
     }
 
     /// The network.
@@ -132,22 +183,23 @@ impl Cluster {
     }
 
     async fn form(&mut self) -> Result<()> {
-        let first = self.local_client(NodeName(0)).await?;
-        let made = first.cluster_init(&self.init_request(), &self.bootstrap(NodeName(0))?).await?;
-        self.client = api::Client::insecure((0..self.nodes()).map(|i| format!("https://{}:8443", mgmt(i))).collect())?;
+        self.answering(NodeName(0)).await?;
+        let slow = client_of(0, FORMING)?;
+        slow.cluster_init(&self.init_request(), &self.bootstrap(NodeName(0))?).await?;
         let login = LoginRequest { username: ADMIN.0.into(), password: Secret::new(ADMIN.1) };
-        let token = first.login(&login).await?;
-        self.client.set_token(token.access_token);
-        let _ = made;
+        let token = slow.login(&login).await?.data.access_token;
+        self.clients = self.clients.iter().map(|c| c.with_token(token.clone())).collect();
+        let slow = slow.with_token(token);
         for i in 1..self.nodes() {
             let role = if i + 1 == self.nodes() { NodeRole::Witness } else { NodeRole::Data };
             let request = JoinTokenRequest { role: Some(role), ..JoinTokenRequest::default() };
-            let token = self.client.join_token(&request).await?;
-            let local = self.local_client(NodeName(i)).await?;
-            let join = JoinRequest { token: token.token };
-            local.cluster_join(&join, &self.bootstrap(NodeName(i))?).await.with_context(|| format!("n{} joins", i + 1))?;
+            let ticket = slow.join_token(&request).await?.data;
+            self.answering(NodeName(i)).await?;
+            let join = JoinRequest { token: ticket.token };
+            let joined = client_of(i, FORMING)?.cluster_join(&join, &self.bootstrap(NodeName(i))?).await;
+            joined.with_context(|| format!("n{} joins; its log: {}", i + 1, self.log_path(NodeName(i)).display()))?;
         }
-        self.wait("all nodes vote and a data node owns the group", Duration::from_secs(30), |s| self.is_ready(s)).await?;
+        self.wait("all nodes vote and a data node owns the group", FORMING, |s| self.is_ready(s)).await?;
         Ok(())
     }
 
@@ -167,15 +219,13 @@ impl Cluster {
         Ok(Secret::new(std::fs::read_to_string(&path).with_context(|| path.display().to_string())?))
     }
 
-    /// A client of one node, once it answers.
-    async fn local_client(&self, node: NodeName) -> Result<api::Client> {
-        let client = api::Client::insecure(vec![format!("https://{}:8443", mgmt(node.0))])?;
-        eventually(&format!("{node} answers"), Duration::from_secs(20), || async {
-            client.health().await.map(|_| ()).map_err(|e| anyhow!(e))
+    /// Waits until a node's API answers.
+    async fn answering(&self, node: NodeName) -> Result<()> {
+        eventually(&format!("{node} answers"), FORMING, || async {
+            self.clients[node.0].health().await.map(|_| ()).map_err(|e| anyhow!(e))
         })
         .await
-        .map_err(|e| anyhow!("{e:#}; its log: {}", self.log_path(node).display()))?;
-        Ok(client)
+        .map_err(|e| anyhow!("{e:#}; its log: {}", self.log_path(node).display()))
     }
 
     /// The daemon's log.
@@ -231,19 +281,11 @@ impl Cluster {
         within: Duration,
         good: impl Fn(&ClusterStatus) -> bool,
     ) -> Result<ClusterStatus> {
-        let mut last = None;
-        let outcome = eventually(what, within, || async {
-            let status = self.client.cluster().await?;
+        eventually(what, within, || async {
+            let status = self.status().await?;
             if good(&status) { Ok(status) } else { Err(anyhow!("last status: {}", serde_json::to_string(&status)?)) }
         })
-        .await;
-        match outcome {
-            Ok(status) => {
-                last.replace(status.clone());
-                Ok(status)
-            }
-            Err(e) => bail!("{e:#}"),
-        }
+        .await
     }
 
     /// The node that owns the group.
@@ -251,7 +293,7 @@ impl Cluster {
     /// # Errors
     /// When no node answers, or nobody owns it.
     pub async fn owner(&self) -> Result<NodeName> {
-        let status = self.client.cluster().await?;
+        let status = self.status().await?;
         let group = status.groups.iter().find(|g| g.name == GROUP).context("the group is gone")?;
         let name = group.owner.as_deref().context("nobody owns the group")?;
         self.by_name(name)
@@ -271,7 +313,7 @@ impl Cluster {
     /// The API's refusal.
     pub async fn planned(&self, to: Option<NodeName>) -> Result<u64> {
         let request = FailoverRequest { to: to.map(|n| n.to_string()) };
-        Ok(self.client.failover(GROUP, &request).await?.took_ms)
+        Ok(self.ask(async |c| c.failover(GROUP, &request).await).await?.took_ms)
     }
 
     /// Sends a signal to a node's daemon.

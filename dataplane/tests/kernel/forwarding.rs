@@ -1,7 +1,7 @@
 use crate::frame::{self, Wrap, read_udp, source_mac, udp};
 use crate::lab::{
-    ADDRESS, CLIENT_MAC, GATEWAY, Lab, ROUTER_MAC, SERVER, Setup, VMAC, drain, group, receive, run,
-    session, vlans,
+    ADDRESS, CLIENT_MAC, GATEWAY, Lab, ROUTER_MAC, SERVER, Setup, VMAC, drain_udp, group, receive,
+    run, session, vlans,
 };
 use dataplane::XdpMode;
 use model::{MacAddr, NatBlock, NatPool};
@@ -97,7 +97,7 @@ fn a_session_that_moves_is_served_at_its_new_place_only() {
         let before = lab.dropped("spoofed_source");
         lab.client.send(&Wrap::pppoe(5).data(VMAC, CLIENT_MAC, &up(1))).unwrap();
         lab.wait_dropped("spoofed_source", before, 1).await;
-        assert_eq!(drain(&lab.core), Vec::<Vec<u8>>::new());
+        assert_eq!(drain_udp(&lab.core), []);
     });
 }
 
@@ -143,7 +143,7 @@ fn a_frame_that_is_not_the_sessions_own_is_dropped() {
             lab.client.send(&frame).unwrap();
             lab.wait(&format!("{name}: {reason}"), || lab.dropped(reason) == before + 1).await;
         }
-        assert_eq!(drain(&lab.core), Vec::<Vec<u8>>::new());
+        assert_eq!(drain_udp(&lab.core), []);
         assert_eq!(lab.dp().counters(session(wrap).id).unwrap().packets_up, 0);
     });
 }

@@ -3,27 +3,33 @@
 use model::{MacAddr, Vlans};
 use std::net::Ipv4Addr;
 
-pub const UDP: u8 = 17;
-pub const ICMP: u8 = 1;
+pub(crate) const UDP: u8 = 17;
+pub(crate) const ICMP: u8 = 1;
 
 /// How a subscriber's packets are wrapped.
 #[derive(Clone, Copy, Debug)]
-pub struct Wrap {
-    pub vlans: Vlans,
+pub(crate) struct Wrap {
+    pub(crate) vlans: Vlans,
     /// TPID of the outer tag.
-    pub outer_tpid: u16,
-    pub pppoe_sid: Option<u16>,
+    pub(crate) outer_tpid: u16,
+    pub(crate) pppoe_sid: Option<u16>,
 }
 
 impl Wrap {
-    pub const PLAIN: Self = Self { vlans: Vlans::NONE, outer_tpid: 0x8100, pppoe_sid: None };
+    pub(crate) const PLAIN: Self = Self { vlans: Vlans::NONE, outer_tpid: 0x8100, pppoe_sid: None };
 
-    pub fn pppoe(sid: u16) -> Self {
+    pub(crate) fn pppoe(sid: u16) -> Self {
         Self { pppoe_sid: Some(sid), ..Self::PLAIN }
     }
 
     /// Wraps a payload of the given EtherType in Ethernet and tags, without PPPoE.
-    pub fn frame(self, dst: MacAddr, src: MacAddr, ethertype: u16, payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn frame(
+        self,
+        dst: MacAddr,
+        src: MacAddr,
+        ethertype: u16,
+        payload: &[u8],
+    ) -> Vec<u8> {
         let mut f = [dst.0, src.0].concat();
         if self.vlans.outer != 0 {
             f.extend(self.outer_tpid.to_be_bytes());
@@ -39,7 +45,7 @@ impl Wrap {
     }
 
     /// Wraps an IPv4 packet as the subscriber sends and gets it.
-    pub fn data(self, dst: MacAddr, src: MacAddr, ip: &[u8]) -> Vec<u8> {
+    pub(crate) fn data(self, dst: MacAddr, src: MacAddr, ip: &[u8]) -> Vec<u8> {
         match self.pppoe_sid {
             None => self.frame(dst, src, 0x0800, ip),
             Some(sid) => {
@@ -55,7 +61,7 @@ impl Wrap {
 }
 
 /// The one's complement sum of RFC 1071.
-pub fn checksum(octets: &[u8]) -> u16 {
+pub(crate) fn checksum(octets: &[u8]) -> u16 {
     let mut sum = 0_u32;
     for pair in octets.chunks(2) {
         sum += u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
@@ -67,7 +73,7 @@ pub fn checksum(octets: &[u8]) -> u16 {
 }
 
 /// An IPv4 packet with TTL 64 and Don't Fragment.
-pub fn ipv4(protocol: u8, src: Ipv4Addr, dst: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn ipv4(protocol: u8, src: Ipv4Addr, dst: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
     let len = u16::try_from(20 + payload.len()).unwrap();
     let mut p = vec![0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, protocol, 0, 0];
     p[2..4].copy_from_slice(&len.to_be_bytes());
@@ -80,7 +86,7 @@ pub fn ipv4(protocol: u8, src: Ipv4Addr, dst: Ipv4Addr, payload: &[u8]) -> Vec<u
 }
 
 /// A UDP packet without a checksum; `marker` is the start of its payload of `len` octets.
-pub fn udp(src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16), marker: u32, len: usize) -> Vec<u8> {
+pub(crate) fn udp(src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16), marker: u32, len: usize) -> Vec<u8> {
     let mut u = Vec::new();
     u.extend(src.1.to_be_bytes());
     u.extend(dst.1.to_be_bytes());
@@ -92,7 +98,7 @@ pub fn udp(src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16), marker: u32, len: usize) 
 }
 
 /// An ICMP echo request.
-pub fn ping(src: Ipv4Addr, dst: Ipv4Addr) -> Vec<u8> {
+pub(crate) fn ping(src: Ipv4Addr, dst: Ipv4Addr) -> Vec<u8> {
     let mut e = vec![8, 0, 0, 0, 0, 1, 0, 1, 1, 2, 3, 4];
     let sum = checksum(&e);
     e[2..4].copy_from_slice(&sum.to_be_bytes());
@@ -100,7 +106,7 @@ pub fn ping(src: Ipv4Addr, dst: Ipv4Addr) -> Vec<u8> {
 }
 
 /// An ARP request for `target`.
-pub fn arp_request(src: MacAddr, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
+pub(crate) fn arp_request(src: MacAddr, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
     let mut payload = vec![0, 1, 8, 0, 6, 4, 0, 1];
     payload.extend(src.0);
     payload.extend(sender.octets());
@@ -109,12 +115,15 @@ pub fn arp_request(src: MacAddr, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> 
     Wrap::PLAIN.frame(MacAddr::BROADCAST, src, 0x0806, &payload)
 }
 
-pub fn source_mac(frame: &[u8]) -> MacAddr {
+pub(crate) fn source_mac(frame: &[u8]) -> MacAddr {
     MacAddr(frame[6..12].try_into().unwrap())
 }
 
+/// Source, destination and marker of a UDP packet.
+pub(crate) type Udp = ((Ipv4Addr, u16), (Ipv4Addr, u16), u32);
+
 /// Source, destination, source port, destination port and marker of an untagged UDP frame.
-pub fn read_udp(frame: &[u8]) -> Option<((Ipv4Addr, u16), (Ipv4Addr, u16), u32)> {
+pub(crate) fn read_udp(frame: &[u8]) -> Option<Udp> {
     let ip = frame.get(14..)?;
     if frame[12..14] != [8, 0] || ip.len() < 32 || ip[9] != UDP {
         return None;

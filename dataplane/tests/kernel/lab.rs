@@ -13,18 +13,18 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::frame::Wrap;
+use crate::frame::{Udp, Wrap, read_udp};
 
-pub const GROUP: GroupId = GroupId(1);
-pub const PORT: PortId = PortId(3);
-pub const VMAC: MacAddr = MacAddr::virtual_router(51);
-pub const CLIENT_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x11]);
-pub const ROUTER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xfe]);
-pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 9);
-pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
-pub const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
-pub const CORE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-pub const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 11);
+pub(crate) const GROUP: GroupId = GroupId(1);
+pub(crate) const PORT: PortId = PortId(3);
+pub(crate) const VMAC: MacAddr = MacAddr::virtual_router(51);
+pub(crate) const CLIENT_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x11]);
+pub(crate) const ROUTER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xfe]);
+pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 9);
+pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
+pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+pub(crate) const CORE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub(crate) const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 11);
 
 /// A condition must come true within this.
 const WAIT: Duration = Duration::from_secs(5);
@@ -35,9 +35,9 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// What a test may vary.
 #[derive(Clone, Copy, Debug)]
-pub struct Setup {
-    pub xdp: XdpMode,
-    pub shaper: Shaper,
+pub(crate) struct Setup {
+    pub(crate) xdp: XdpMode,
+    pub(crate) shaper: Shaper,
 }
 
 impl Default for Setup {
@@ -46,12 +46,12 @@ impl Default for Setup {
     }
 }
 
-pub struct Lab {
+pub(crate) struct Lab {
     names: Names,
-    pub cfg: Config,
-    pub client: PacketSocket,
-    pub core: PacketSocket,
-    pub dp: Option<Dataplane>,
+    pub(crate) cfg: Config,
+    pub(crate) client: PacketSocket,
+    pub(crate) core: PacketSocket,
+    pub(crate) dp: Option<Dataplane>,
 }
 
 /// The names of everything made, removed when dropped.
@@ -119,7 +119,7 @@ impl Names {
 }
 
 /// Runs a test in a lab of its own, on a thread of its own, or prints why it was skipped.
-pub fn run<F>(test: &str, setup: Setup, body: F)
+pub(crate) fn run<F>(test: &str, setup: Setup, body: F)
 where
     F: AsyncFnOnce(&mut Lab) + Send + 'static,
 {
@@ -159,40 +159,43 @@ impl Lab {
         };
         let mut lab = Self { names, cfg, client, core, dp: None };
         lab.reopen().await;
+        // What the kernels said while the links came up.
+        drain(&lab.client);
+        drain(&lab.core);
         lab
     }
 
     /// Ends the handle, as a daemon that exits, and opens another.
-    pub async fn reopen(&mut self) {
+    pub(crate) async fn reopen(&mut self) {
         self.dp = None;
         let dp = Dataplane::open(self.cfg.clone()).await.unwrap();
         dp.put_group(&group(None)).await.unwrap();
         self.dp = Some(dp);
     }
 
-    pub fn dp(&self) -> &Dataplane {
+    pub(crate) fn dp(&self) -> &Dataplane {
         self.dp.as_ref().unwrap()
     }
 
-    pub fn open_fence(&self) {
+    pub(crate) fn open_fence(&self) {
         self.dp().set_fence(GROUP, boottime_now() + Duration::from_secs(60)).unwrap();
     }
 
-    pub async fn put(&self, entry: SessionEntry) {
+    pub(crate) async fn put(&self, entry: SessionEntry) {
         self.dp().apply(&[SessionChange::Put(entry)]).await.unwrap();
     }
 
-    pub fn dropped(&self, reason: &str) -> u64 {
+    pub(crate) fn dropped(&self, reason: &str) -> u64 {
         self.dp().drops().iter().find(|(name, _)| *name == reason).unwrap().1
     }
 
     /// Waits until `reason` has been counted `more` times since it stood at `before`.
-    pub async fn wait_dropped(&self, reason: &str, before: u64, more: u64) {
+    pub(crate) async fn wait_dropped(&self, reason: &str, before: u64, more: u64) {
         self.wait(&format!("{more} drops: {reason}"), || self.dropped(reason) >= before + more)
             .await;
     }
 
-    pub async fn wait(&self, what: &str, mut condition: impl FnMut() -> bool) {
+    pub(crate) async fn wait(&self, what: &str, mut condition: impl FnMut() -> bool) {
         let waiting = async {
             while !condition() {
                 tokio::time::sleep(LOOK).await;
@@ -203,7 +206,7 @@ impl Lab {
     }
 
     /// Runs a program in the node's namespace and returns what it printed.
-    pub fn node_command(&self, program: &str, args: &str) -> String {
+    pub(crate) fn node_command(&self, program: &str, args: &str) -> String {
         // This thread is in the node's namespace, and children inherit it.
         let out = Command::new(program).args(args.split(' ')).output().unwrap();
         assert!(
@@ -217,7 +220,7 @@ impl Lab {
 }
 
 /// Receives until a frame satisfies `wanted`; other frames are ignored.
-pub async fn receive(
+pub(crate) async fn receive(
     socket: &PacketSocket,
     what: &str,
     wanted: impl Fn(&[u8]) -> bool,
@@ -237,8 +240,13 @@ pub async fn receive(
     }
 }
 
+/// Takes every frame that is queued and returns the UDP ones.
+pub(crate) fn drain_udp(socket: &PacketSocket) -> Vec<Udp> {
+    drain(socket).iter().filter_map(|f| read_udp(f)).collect()
+}
+
 /// Takes every frame that is queued.
-pub fn drain(socket: &PacketSocket) -> Vec<Vec<u8>> {
+pub(crate) fn drain(socket: &PacketSocket) -> Vec<Vec<u8>> {
     let mut buf = vec![0; 2048];
     let mut frames = Vec::new();
     while let Ok(got) = socket.try_recv(&mut buf) {
@@ -247,7 +255,7 @@ pub fn drain(socket: &PacketSocket) -> Vec<Vec<u8>> {
     frames
 }
 
-pub fn group(nat: Option<NatPool>) -> GroupConfig {
+pub(crate) fn group(nat: Option<NatPool>) -> GroupConfig {
     GroupConfig {
         id: GROUP,
         vmac: VMAC,
@@ -265,7 +273,7 @@ pub fn group(nat: Option<NatPool>) -> GroupConfig {
 }
 
 /// The session of the one subscriber.
-pub fn session(wrap: Wrap) -> SessionEntry {
+pub(crate) fn session(wrap: Wrap) -> SessionEntry {
     SessionEntry {
         id: SessionId(1001),
         group: GROUP,
@@ -278,6 +286,6 @@ pub fn session(wrap: Wrap) -> SessionEntry {
     }
 }
 
-pub fn vlans(outer: u16, inner: u16) -> Vlans {
+pub(crate) fn vlans(outer: u16, inner: u16) -> Vlans {
     Vlans { outer, inner }
 }

@@ -78,7 +78,7 @@ fn reconciliation_repairs_what_was_deleted_and_removes_what_is_stale() {
         passes(lab, 1).await;
         assert!(lab.dp().reconcile(&[rich(), second()]).await.unwrap().is_none());
 
-        // Someone deletes the upward entry, the NAT block, a class, the route, and forges an entry.
+        // Someone deletes the upward entry, the NAT block, a class, the route and the core programs, and forges an entry.
         let pins = lab.cfg.pin_dir.join("layout1");
         let pin = |map: &str| pins.join(map).display().to_string();
         let key = "03 00 00 00 00 00 07 00 02 00 00 00 00 11 00 00 00 00 00 00";
@@ -97,12 +97,13 @@ fn reconciliation_repairs_what_was_deleted_and_removes_what_is_stale() {
         lab.node_command("nft", &format!("flush map inet {table} blocks"));
         lab.node_command("tc", "class del dev core0 classid 1:1");
         lab.node_command("ip", "route del 100.64.0.0/16");
+        lab.node_command("tc", "qdisc del dev core0 clsact");
 
         let before = lab.dropped("spoofed_source");
         lab.client.send(&up(2)).unwrap();
         lab.wait_dropped("spoofed_source", before, 1).await;
         let drift = lab.dp().reconcile(&[rich(), second()]).await.unwrap();
-        assert_eq!(drift, Drift { missing: 4, stale: 1, changed: 0 });
+        assert_eq!(drift, Drift { missing: 6, stale: 1, changed: 0 });
         passes(lab, 3).await;
 
         // A session that is not desired any more goes, its counters with it.

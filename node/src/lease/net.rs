@@ -199,7 +199,7 @@ impl ControllerFactory for NoWindow {
 struct OpenWindow;
 
 impl Controller for OpenWindow {
-    fn on_congestion_event(&mut self, _now: Instant, _sent: Instant, _persistent: bool, _ecn: bool, _lost: u64) {}
+    fn on_congestion_event(&mut self, _now: Instant, _sent: Instant, _persistent: bool, _lost: u64) {}
 
     fn on_mtu_update(&mut self, _mtu: u16) {}
 

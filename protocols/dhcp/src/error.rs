@@ -90,6 +90,9 @@ pub enum DropReason {
     /// A client identifier longer than one option cannot be echoed.
     #[error("client identifier has {0} octets")]
     ClientIdTooLong(usize),
+    /// Relay agent information longer than one option (RFC 3046 §2.0) is not kept in the log.
+    #[error("relay agent information has {0} octets")]
+    RelayInfoTooLong(usize),
     /// The message lacks the address that its kind must name.
     #[error("the message names no address")]
     NoAddress,
@@ -129,6 +132,7 @@ impl DropReason {
             Self::BadHardwareAddress => "bad_hardware_address",
             Self::HardwareAddressMismatch => "hardware_address_mismatch",
             Self::ClientIdTooLong(_) => "client_id_too_long",
+            Self::RelayInfoTooLong(_) => "relay_info_too_long",
             Self::NoAddress => "no_address",
             Self::ForeignRelay(_) => "foreign_relay",
             Self::OtherServer(_) => "other_server",

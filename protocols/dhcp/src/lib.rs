@@ -29,3 +29,4 @@ pub use lease::{ClientKey, Lease, Leases};
 pub use offers::{MAX_OFFERS, OFFER_HOLD};
 pub use pending::{COMMIT_WAIT_MAX, MAX_PENDING, RELEASE_RESERVE};
 pub use reply::Destination;
+pub use wire::is_discover;

@@ -3,8 +3,8 @@ use crate::{ClientKey, DropReason, PoolConfig};
 use model::{Attachment, MacAddr};
 use std::net::Ipv4Addr;
 
-/// Longest host name kept, in octets: what one option can carry.
-const HOSTNAME_OCTETS_MAX: usize = 255;
+/// Longest data that goes into the log, in octets: what one option can carry.
+const OPTION_OCTETS_MAX: usize = 255;
 /// IPv4 and UDP headers, which the sizes of option 57 include.
 const HEADER_OCTETS: usize = 28;
 /// The smallest size that option 57 may name and each client takes. RFC 2131 §2, RFC 2132 §9.10.
@@ -49,8 +49,13 @@ impl Request {
         check_source(&message, from, cfg)?;
         let options = &message.options;
         let client_id = options.get(code::CLIENT_ID).unwrap_or_default().to_vec();
-        if client_id.len() > usize::from(u8::MAX) {
+        if client_id.len() > OPTION_OCTETS_MAX {
             return Err(DropReason::ClientIdTooLong(client_id.len()));
+        }
+        let relay_info = options.get(code::RELAY_INFO).map(<[u8]>::to_vec);
+        if let Some(relay_info) = relay_info.as_ref().filter(|info| info.len() > OPTION_OCTETS_MAX)
+        {
+            return Err(DropReason::RelayInfoTooLong(relay_info.len()));
         }
         let size = options.array(code::MAX_MESSAGE_SIZE)?.map_or(0, u16::from_be_bytes);
         let size = usize::from(size).clamp(DATAGRAM_OCTETS_MIN, DATAGRAM_OCTETS_MAX);
@@ -69,7 +74,7 @@ impl Request {
             parameters: options.get(code::PARAMETER_LIST).unwrap_or_default().to_vec(),
             reply_octets_max: size - HEADER_OCTETS,
             hostname: hostname(options.get(code::HOST_NAME).unwrap_or_default()),
-            relay_info: options.get(code::RELAY_INFO).map(<[u8]>::to_vec),
+            relay_info,
         })
     }
 
@@ -111,8 +116,10 @@ fn check_source(message: &Message, from: Attachment, cfg: &PoolConfig) -> Result
     Ok(())
 }
 
-/// Option 12 as text for logs and displays: control characters and trailing NULs are left out.
+/// Option 12 as text for logs and displays: control characters and trailing NULs are left out, and
+/// so is what exceeds an option's length once octets that are no UTF-8 have become U+FFFD.
 fn hostname(octets: &[u8]) -> String {
-    let octets = &octets[..octets.len().min(HOSTNAME_OCTETS_MAX)];
-    String::from_utf8_lossy(octets).chars().filter(|c| !c.is_control()).collect()
+    let text: String =
+        String::from_utf8_lossy(octets).chars().filter(|c| !c.is_control()).collect();
+    text[..text.floor_char_boundary(OPTION_OCTETS_MAX)].to_owned()
 }

@@ -367,6 +367,14 @@ impl Message {
     }
 }
 
+/// Whether a UDP payload is a DISCOVER: the one message that an overloaded server may leave
+/// unanswered, since its client has nothing to lose yet.
+#[must_use]
+pub fn is_discover(octets: &[u8]) -> bool {
+    Message::decode(octets)
+        .is_ok_and(|message| message.op == Op::Request && message.kind == MessageType::Discover)
+}
+
 /// Reads the options field, then `file` and `sname` when option 52 says so, in this order
 /// (RFC 3396 §5). An option 52 inside these two has no meaning.
 fn read_options(fixed: &[u8; OPTIONS_AT], field: &[u8]) -> Result<Options, WireError> {

@@ -1,6 +1,8 @@
 //! Commands, entries and replies to protobuf and back.
 
-use super::convert::{attachment, key32, narrow, reason, reason_number, required, role, role_number};
+use super::convert::{
+    attachment, key32, narrow, reason, reason_number, required, role, role_number,
+};
 use super::proto::{self, command::Kind, op_reply, reply, session_op::Kind as OpKind};
 use super::{
     Bootstrap, Command, CommandError, Entry, OpReply, Refusal, Reply, SessionBatch, SessionOp,

@@ -17,7 +17,7 @@ const META: &[u8] = b"raft-meta";
 
 /// [`LogEngine`] on sled.
 #[derive(Debug)]
-pub struct SledEngine {
+pub(crate) struct SledEngine {
     db: sled::Db,
     entries: sled::Tree,
     meta: sled::Tree,
@@ -28,18 +28,18 @@ impl SledEngine {
     ///
     /// # Errors
     /// What sled says, or the text of its panic.
-    pub fn open(dir: &Path) -> io::Result<Self> {
+    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         let config = sled::Config::new()
             .path(dir)
             .cache_capacity(CACHE_OCTETS)
             .flush_every_ms(None)
             .mode(sled::Mode::HighThroughput);
-        let opened = std::panic::catch_unwind(|| -> sled::Result<Self> {
+        let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| -> sled::Result<Self> {
             let db = config.open()?;
             let entries = db.open_tree(ENTRIES)?;
             let meta = db.open_tree(META)?;
             Ok(Self { db, entries, meta })
-        });
+        }));
         match opened {
             Ok(result) => result.map_err(other),
             Err(panic) => {
@@ -109,7 +109,7 @@ impl LogEngine for SledEngine {
     }
 
     fn truncate(&self, from: u64) -> io::Result<()> {
-        self.remove(self.entries.range(from.to_be_bytes()..).rev().keys())
+        self.remove(self.entries.range(from.to_be_bytes()..).keys().rev())
     }
 
     fn purge(&self, upto: u64) -> io::Result<()> {

@@ -22,7 +22,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(crate) use reader::{Contents, read};
+pub(crate) use reader::read;
 pub(crate) use writer::write;
 
 const MAGIC: &[u8; 8] = b"TNDMSNAP";

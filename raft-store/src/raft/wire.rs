@@ -16,7 +16,7 @@ type StreamResult = Result<Option<LogId>, StreamAppendError<super::TypeConfig>>;
 
 /// A message lacks something, or contradicts itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum WireError {
+pub enum WireError {
     #[error("the message has no {0}")]
     Missing(&'static str),
     #[error("membership: {0}")]
@@ -116,10 +116,10 @@ impl From<LogEntry> for proto::LogEntry {
     }
 }
 
-impl TryFrom<proto::LogEntry> for LogEntry {
-    type Error = WireError;
-
-    fn try_from(entry: proto::LogEntry) -> Result<Self, WireError> {
+impl proto::LogEntry {
+    /// The entry for openraft. Not `TryFrom`: openraft's entry type has a blanket conversion.
+    pub(crate) fn into_entry(self) -> Result<LogEntry, WireError> {
+        let entry = self;
         let log_id = entry.id.ok_or(WireError::Missing("log id"))?.into();
         let payload = match entry.payload {
             None => LogPayload::Blank,
@@ -130,7 +130,7 @@ impl TryFrom<proto::LogEntry> for LogEntry {
                 LogPayload::Membership(m.try_into()?)
             }
         };
-        Ok(Self { log_id, payload })
+        Ok(LogEntry { log_id, payload })
     }
 }
 
@@ -152,7 +152,7 @@ impl TryFrom<proto::AppendRequest> for AppendEntriesRequest<super::TypeConfig> {
         Ok(Self {
             vote: need_vote(request.vote)?,
             prev_log_id: request.prev.map(Into::into),
-            entries: request.entries.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            entries: request.entries.into_iter().map(proto::LogEntry::into_entry).collect::<Result<_, _>>()?,
             leader_commit: request.commit.map(Into::into),
         })
     }

@@ -47,7 +47,8 @@ fn overlap(a: Ipv4Range, b: Ipv4Range) -> bool {
 /// Accepts a range that hosts can have.
 fn check_unicast(range: Ipv4Range, what: &str) -> Result<(), Refusal> {
     let unicast = Ipv4Addr::new(1, 0, 0, 0)..Ipv4Addr::new(224, 0, 0, 0);
-    if range.first > range.last || !unicast.contains(&range.first) || !unicast.contains(&range.last) {
+    if range.first > range.last || !unicast.contains(&range.first) || !unicast.contains(&range.last)
+    {
         return invalid(format!("{what} {range} is not a range of host addresses"));
     }
     Ok(())
@@ -107,7 +108,11 @@ fn check_pools_together(pool: &Pool, other: &Pool) -> Result<(), Refusal> {
 }
 
 impl State {
-    pub(super) fn put_group(&mut self, group: &Group, effects: &mut Effects) -> Result<(), Refusal> {
+    pub(super) fn put_group(
+        &mut self,
+        group: &Group,
+        effects: &mut Effects,
+    ) -> Result<(), Refusal> {
         check_name(&group.name, "the group's name")?;
         if group.vrid == 0 {
             return invalid("a VRID is 1 to 255"); // RFC 9568 §5.2.3
@@ -144,7 +149,11 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn remove_group(&mut self, id: GroupId, effects: &mut Effects) -> Result<(), Refusal> {
+    pub(super) fn remove_group(
+        &mut self,
+        id: GroupId,
+        effects: &mut Effects,
+    ) -> Result<(), Refusal> {
         let group = self.groups.get(&id).ok_or(Refusal::UnknownGroup)?;
         if let Some(pool) = self.pools().find(|pool| pool.group == id) {
             return Err(Refusal::InUse(format!("pool {:?} belongs to it", pool.name)));
@@ -220,7 +229,11 @@ impl State {
     }
 
     /// Enters a pool and counts in the sessions that have drawn from it. May leave a half-changed state when it refuses.
-    pub(super) fn put_pool_in(&mut self, pool: &Pool, old: Option<&PoolState>) -> Result<(), Refusal> {
+    pub(super) fn put_pool_in(
+        &mut self,
+        pool: &Pool,
+        old: Option<&PoolState>,
+    ) -> Result<(), Refusal> {
         if self.by_address.contains_key(&pool.gateway) {
             return Err(Refusal::InUse(format!("a session holds {}", pool.gateway)));
         }

@@ -132,9 +132,8 @@ impl State {
     /// Drops tokens whose time has passed; says whether there were any.
     pub(super) fn forget_dead_tokens(&mut self) -> bool {
         let now = self.time;
-        let dead = |(hash, token): (&Vec<u8>, &JoinToken)| {
-            (token.expires_at <= now).then(|| hash.clone())
-        };
+        let dead =
+            |(hash, token): (&Vec<u8>, &JoinToken)| (token.expires_at <= now).then(|| hash.clone());
         let dead: Vec<_> = self.join_tokens.iter().filter_map(dead).collect();
         for hash in &dead {
             self.join_tokens.remove(hash);

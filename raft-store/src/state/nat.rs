@@ -134,7 +134,11 @@ mod tests {
             let mut space = space("198.51.100.1-198.51.100.1", size);
             assert_eq!(space.usage(), NatUsage { blocks, used: 0 }, "blocks of {size} ports");
             let block = space.allocate();
-            assert_eq!(block.map(|b| u32::from(b.first_port)), (blocks > 0).then_some(first), "{size}");
+            assert_eq!(
+                block.map(|b| u32::from(b.first_port)),
+                (blocks > 0).then_some(first),
+                "{size}"
+            );
             if let Some(block) = block {
                 assert_eq!(block.last_port - block.first_port, size - 1);
                 assert!(!space.take(block));

@@ -75,9 +75,10 @@ impl State {
 
     /// Whether this session may have the address, once others have given way.
     fn may_have(&self, wish: &Wish<'_>, address: Ipv4Addr) -> bool {
-        let held = self.by_address.get(&address).is_some_and(|holder| {
-            !wish.giving_way.iter().any(|session| session.id == *holder)
-        });
+        let held = self
+            .by_address
+            .get(&address)
+            .is_some_and(|holder| !wish.giving_way.iter().any(|session| session.id == *holder));
         let reserved = self.reserved.get(&address).is_some_and(|user| user != wish.username);
         !held
             && !reserved

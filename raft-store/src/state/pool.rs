@@ -47,13 +47,7 @@ impl PoolState {
     /// A pool whose whole range is free and fresh.
     pub(super) fn new(pool: Arc<Pool>) -> Self {
         let fresh = RangeSet::span(number(pool.range.first), number(pool.range.last));
-        Self {
-            pool,
-            sessions: 0,
-            fresh,
-            freed: OrdSet::new(),
-            freed_at: OrdMap::new(),
-        }
+        Self { pool, sessions: 0, fresh, freed: OrdSet::new(), freed_at: OrdMap::new() }
     }
 
     pub(super) fn usage(&self) -> PoolUsage {

@@ -238,12 +238,7 @@ impl State {
     ///
     /// `skip` rules out those that were told to peers already; there are few of them.
     #[must_use]
-    pub fn next_sid(
-        &self,
-        group: GroupId,
-        after: u16,
-        skip: &dyn Fn(u16) -> bool,
-    ) -> Option<u16> {
+    pub fn next_sid(&self, group: GroupId, after: u16, skip: &dyn Fn(u16) -> bool) -> Option<u16> {
         let free = self.free_sids.get(&group)?;
         let find = |from: u64, to: u64| {
             let mut at = free.at_or_above(from)?;

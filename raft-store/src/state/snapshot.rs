@@ -110,13 +110,10 @@ impl State {
     pub fn sections(&self) -> impl Iterator<Item = Section> + '_ {
         let mut kinds = [
             (META, records(std::iter::once(self), State::meta_message)),
-            (NODES, records(self.nodes(), |node| proto::Node::from(node))),
-            (
-                RETIRED_NODES,
-                records(self.retired.iter(), |id| proto::RetiredNode { id: id.0 }),
-            ),
+            (NODES, records(self.nodes(), proto::Node::from)),
+            (RETIRED_NODES, records(self.retired.iter(), |id| proto::RetiredNode { id: id.0 })),
             (JOIN_TOKENS, records(self.join_tokens.iter(), token_message)),
-            (GROUPS, records(self.groups(), |group| proto::Group::from(group))),
+            (GROUPS, records(self.groups(), proto::Group::from)),
             (
                 REMOVED_GROUPS,
                 records(self.removed_groups.iter(), |(id, epoch)| proto::RemovedGroup {
@@ -124,8 +121,8 @@ impl State {
                     epoch: epoch.0,
                 }),
             ),
-            (SUBSCRIBERS, records(self.subscribers(), |user| proto::Subscriber::from(user))),
-            (API_USERS, records(self.api_users(), |user| proto::ApiUser::from(user))),
+            (SUBSCRIBERS, records(self.subscribers(), proto::Subscriber::from)),
+            (API_USERS, records(self.api_users(), proto::ApiUser::from)),
             (DECLINED, records(self.declined.iter(), declined_message)),
             (POOLS, records(self.pools.values(), pool_message)),
             (SESSIONS, records(self.sessions(), |session| proto::Session::from(&**session))),
@@ -384,8 +381,8 @@ impl Loader {
 
     fn finish(self) -> Result<State, SnapshotError> {
         let Self { mut state, meta, pools, sessions, declined } = self;
-        let [meta] = <[SnapshotMeta; 1]>::try_from(meta)
-            .map_err(|meta| SnapshotError::Meta(meta.len()))?;
+        let [meta] =
+            <[SnapshotMeta; 1]>::try_from(meta).map_err(|meta| SnapshotError::Meta(meta.len()))?;
         state.load_meta(meta)?;
         for rest in declined {
             state.rest_until(rest.address.into(), UnixMs(rest.until_ms));
@@ -404,21 +401,5 @@ impl Loader {
             state.load_freed(message)?;
         }
         Ok(state)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn section_kinds_are_distinct_and_an_unknown_one_is_refused() {
-        let mut kinds: Vec<u32> = State::new().sections().map(|section| section.kind).collect();
-        kinds.dedup();
-        assert_eq!(kinds, [META], "an empty state is its own numbers only");
-        let unknown = Section { kind: 99, records: vec![vec![]] };
-        let error = State::from_sections([unknown]).unwrap_err();
-        assert_eq!(error, SnapshotError::UnknownSection(99));
-        assert_eq!(State::from_sections([]).unwrap_err(), SnapshotError::Meta(0));
     }
 }

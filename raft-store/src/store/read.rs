@@ -149,7 +149,7 @@ pub(super) async fn run(inner: Arc<Inner>, mut queue: mpsc::Receiver<ReadRequest
         for request in waiting.drain(..) {
             let refused = request.local_only && !local;
             let answer = if refused { Err(NoAnswer::NotLeader) } else { answer };
-            drop(request.answer.send(answer));
+            let _ = request.answer.send(answer);
         }
     }
 }

@@ -3,7 +3,9 @@
 use super::{Inner, Membership, RaftStatus, Role};
 use crate::raft::TypeConfig;
 use model::NodeId;
-use openraft::{RaftMetrics, ServerState};
+
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::{Instant as _, RaftMetrics, ServerState};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;

@@ -71,10 +71,7 @@ impl Report {
         let took = started.elapsed();
         let (outcome, text) = match result {
             Ok(Done::Passed(text)) => (Outcome::Passed, text),
-            Ok(Done::Skipped(reason)) => {
-                println!("SKIPPED: {name}: {reason}");
-                (Outcome::Skipped, reason)
-            }
+            Ok(Done::Skipped(reason)) => (Outcome::Skipped, reason),
             Err(error) => {
                 println!("{error:#}");
                 (
@@ -106,7 +103,7 @@ impl fmt::Display for Step {
         let outcome = match self.outcome {
             Outcome::Passed => "passed",
             Outcome::Failed => "FAILED",
-            Outcome::Skipped => "skipped",
+            Outcome::Skipped => "SKIPPED",
         };
         write!(f, "{outcome:<8} {:>7.1} s  {}", self.took.as_secs_f64(), self.name)?;
         if self.text.is_empty() { Ok(()) } else { write!(f, ": {}", self.text) }

@@ -10,6 +10,8 @@ use std::process::Command;
 
 /// Minutes of chaos.
 const CHAOS_MINUTES: u32 = 3;
+/// Where profile `ci` of `.config/nextest.toml` leaves its report.
+const JUNIT: &str = "target/nextest/ci/junit.xml";
 /// Mutations of the corpus, per fuzz target.
 const MUTATIONS: u32 = 20_000;
 
@@ -68,7 +70,7 @@ pub(super) fn unit(notes: &mut Notes) -> Result<Done> {
 
 /// Profile `ci` writes the output of passed tests into a JUnit file instead of on the screen.
 fn nextest(notes: &mut Notes) -> Result<Done> {
-    let junit = host::target_dir()?.join("nextest/ci/junit.xml");
+    let junit = host::root().join(JUNIT);
     if junit.exists() {
         std::fs::remove_file(&junit)?;
     }

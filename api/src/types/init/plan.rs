@@ -96,7 +96,8 @@ impl InitRequest {
         check.distinct("pools", "name", self.pools.iter().map(|p| Some(p.name.as_str())));
         check.overlaps(&groups, &pools);
         let pools: Vec<_> = pools.into_iter().map(|(_, pool)| pool).collect();
-        let by_name = pools.iter().map(|p| (p.name.as_str(), p)).collect();
+        // Of two with one name the first counts, as in the report about the second.
+        let by_name = pools.iter().rev().map(|p| (p.name.as_str(), p)).collect();
         let names: BTreeSet<_> = self.pools.iter().map(|p| p.name.as_str()).collect();
         let subscribers = (self.subscribers.iter().take(SUBSCRIBERS_MAX).enumerate())
             .filter_map(|(i, s)| check.subscriber(i, s, &names, &by_name))

@@ -127,3 +127,14 @@ fn options_of_fixed_length_refuse_others() {
     assert_eq!(options.ipv4s(1), Err(WireError::OptionLength { code: 1, len: 3 }));
     assert_eq!((options.ipv4(9), options.ipv4s(9)), (Ok(None), Ok(vec![])));
 }
+
+#[test]
+fn only_a_clients_discover_may_be_shed() {
+    for kind in MessageType::ALL {
+        let message = Message::from_client(kind, 1, MAC);
+        assert_eq!(is_discover(&message.encode()), kind == MessageType::Discover, "{kind:?}");
+    }
+    let reply = Message { op: Op::Reply, ..Message::from_client(MessageType::Discover, 1, MAC) };
+    assert!(!is_discover(&reply.encode()));
+    assert!(!is_discover(b"not a message"));
+}

@@ -8,7 +8,6 @@ use model::{
     Node, NodeId, NodeRole, Pool, PortId, Rate, Revision, Secret, Session, SessionId, SessionKind,
     Subscriber, UnixMs, Vlans,
 };
-use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -67,10 +66,7 @@ pub(super) fn pool(name: &str, service: GroupService, range: &str, gateway: &str
 pub(super) fn ppp_pool() -> Pool {
     let nat =
         NatPool { public: "198.51.100.1-198.51.100.2".parse().unwrap(), ports_per_block: 16_384 };
-    Pool {
-        nat: Some(nat),
-        ..pool("ppp", GroupService::Pppoe, "10.0.0.10-10.0.0.13", "10.0.0.1")
-    }
+    Pool { nat: Some(nat), ..pool("ppp", GroupService::Pppoe, "10.0.0.10-10.0.0.13", "10.0.0.1") }
 }
 
 /// DHCP: eight addresses around the gateway.
@@ -95,11 +91,7 @@ pub(super) fn api_user(username: &str, role: ApiRole) -> ApiUser {
 pub(super) fn bootstrap() -> Bootstrap {
     Bootstrap {
         cluster_id: ClusterId("test".to_owned()),
-        nodes: vec![
-            node(1, NodeRole::Data),
-            node(2, NodeRole::Data),
-            node(3, NodeRole::Witness),
-        ],
+        nodes: vec![node(1, NodeRole::Data), node(2, NodeRole::Data), node(3, NodeRole::Witness)],
         groups: vec![group(1)],
         pools: vec![ppp_pool(), dhcp_pool()],
         subscribers: vec![],
@@ -211,7 +203,9 @@ impl Cluster {
 
     pub(super) fn ops_as(&mut self, node: NodeId, epoch: u64, ops: Vec<SessionOp>) -> Vec<OpReply> {
         let batch = SessionBatch { group: EAST, node, epoch: Epoch(epoch), ops };
-        let Reply::Sessions(replies) = self.run(Command::Sessions(batch)) else { panic!("no batch") };
+        let Reply::Sessions(replies) = self.run(Command::Sessions(batch)) else {
+            panic!("no batch")
+        };
         replies
     }
 
@@ -253,7 +247,7 @@ impl Cluster {
 pub(super) fn check(state: &State) {
     let sessions: Vec<_> = state.sessions().collect();
     let count = sessions.len();
-    let (mut sids, mut leases, mut blocks) = (0, 0, BTreeSet::new());
+    let (mut sids, mut leases, mut blocks) = (0, 0, Vec::new());
     for session in &sessions {
         let Session { id, group, attachment, address, .. } = ***session;
         assert_eq!(state.session_by_address(address).map(|s| s.id), Some(id), "address index");
@@ -277,15 +271,18 @@ pub(super) fn check(state: &State) {
         assert_eq!(session.nat.is_some(), pool.nat.is_some(), "{id}");
         if let Some(block) = session.nat {
             assert!(state.nat_space(&pool.name).unwrap().has_taken(block), "block of {id}");
-            for port in block.first_port..=block.last_port {
-                assert!(blocks.insert((block.public, port)), "{id} shares port {port}");
-            }
+            blocks.push((block.public, block.first_port, block.last_port));
             let by_nat = |port| state.session_by_nat(block.public, port).map(|s| s.id);
             assert_eq!(by_nat(block.first_port), Some(id));
             assert_eq!(by_nat(block.last_port), Some(id));
         }
     }
     assert_eq!(state.by_address.len(), count, "an address has one holder");
+    blocks.sort_unstable();
+    for pair in blocks.windows(2) {
+        let ((public, _, last), (next, first, _)) = (pair[0], pair[1]);
+        assert!(public < next || last < first, "blocks overlap: {pair:?}");
+    }
     assert_eq!((state.by_group.len(), state.by_attachment.len()), (count, count));
     assert_eq!(state.by_sid.len(), sids);
     assert_eq!((state.by_client.len(), state.by_end.len()), (leases, leases));

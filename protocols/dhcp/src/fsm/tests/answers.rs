@@ -164,3 +164,18 @@ fn a_reply_stays_within_the_clients_message_size_and_keeps_what_matters_most() {
         assert_eq!(sent.options.get(code::CLIENT_ID).unwrap_or_default().len(), id_octets);
     }
 }
+
+#[test]
+fn the_message_size_is_used_to_its_last_octet_and_no_further() {
+    let mut longest = 0;
+    for domain_octets in 1..=255 {
+        let mut b = Bench::new();
+        b.cfg.domain = "d".repeat(domain_octets);
+        let m = with(discover(1), code::PARAMETER_LIST, &[code::DOMAIN_NAME]);
+        let m = with(m, code::CLIENT_ID, &[5; 100]);
+        let Action::Reply { payload, .. } = b.hear(&m, ALL) else { panic!("no offer") };
+        assert!(payload.len() <= 548, "{domain_octets}: {} octets", payload.len());
+        longest = longest.max(payload.len());
+    }
+    assert_eq!(longest, 548);
+}

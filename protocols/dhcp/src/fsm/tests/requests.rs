@@ -124,6 +124,11 @@ fn what_no_client_may_send_is_dropped() {
             "drop client_id_too_long",
         ),
         (
+            "relay agent information of 256 octets",
+            with(discover(3), code::RELAY_INFO, &[7; 256]),
+            "drop relay_info_too_long",
+        ),
+        (
             "server identifier of 3 octets",
             with(discover(3), code::SERVER_ID, &[1, 2, 3]),
             "drop option_length",
@@ -198,6 +203,17 @@ fn an_address_offered_to_one_client_is_refused_to_another_until_the_offer_lapses
     b.server.step(b.now);
     assert_eq!((b.server.offers_outstanding(), b.server.deadline()), (0, None));
     assert!(text(&b.hear(&select(2, address), ALL)).starts_with("grant"));
+}
+
+#[test]
+fn a_repeated_discover_holds_its_offer_for_longer() {
+    let mut b = Bench::new();
+    let address = reply(&b.hear(&discover(1), ALL)).1.yiaddr;
+    b.pass(Duration::from_secs(3));
+    assert_eq!(reply(&b.hear(&discover(1), ALL)).1.yiaddr, address);
+    assert_eq!(b.server.deadline(), Some(b.now + OFFER_HOLD));
+    b.pass(Duration::from_secs(3)); // Past the end of the first offer.
+    assert_eq!(text(&b.hear(&select(2, address), ALL)), "Nak 0.0.0.0 to 255.255.255.255");
 }
 
 #[test]
@@ -277,4 +293,14 @@ fn a_host_name_is_kept_without_control_characters_and_option_82_as_received() {
     assert_eq!(hostname, "cpe\u{fffd}1");
     assert_eq!(relay_info, [2, 1, 7, 1, 2, b'd', b'0']);
     assert_eq!(lease_s, 3600);
+}
+
+#[test]
+fn a_host_name_fits_the_log_even_when_none_of_its_octets_is_text() {
+    let m = with(select(1, ip(101)), code::HOST_NAME, &[0xff; 255]);
+    let Action::Commit { request: Commit::Grant { hostname, .. }, .. } = Bench::new().hear(&m, ALL)
+    else {
+        panic!("no grant");
+    };
+    assert_eq!(hostname, "\u{fffd}".repeat(85));
 }

@@ -1,0 +1,152 @@
+//! Random logs: what must hold in every state, and that replicas never differ.
+
+use super::fixture::*;
+use crate::State;
+use crate::command::{Command, Entry, SessionBatch, SessionOp};
+use model::{
+    DownReason, Epoch, GroupService, NodeId, NodeRole, Pool, Rate, Revision, SessionId, UnixMs,
+};
+use proptest::prelude::*;
+
+/// A step whose numbers find their meaning in the state at hand, so that most commands hit something.
+#[derive(Clone, Debug)]
+struct Step {
+    what: u8,
+    n: u8,
+    m: u8,
+    client: Option<(u64, u64)>,
+    pass_ms: u64,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let client = prop::option::weighted(0.3, (0..3_u64, 0..12_u64));
+    (0..40_u8, any::<u8>(), any::<u8>(), client, 0..200_000_u64)
+        .prop_map(|(what, n, m, client, pass_ms)| Step { what, n, m, client, pass_ms })
+}
+
+/// Some session, by a number.
+fn some_session(state: &State, n: u8) -> SessionId {
+    let count = state.sessions().len().max(1);
+    state.sessions().nth(usize::from(n) % count).map_or(SessionId(n.into()), |session| session.id)
+}
+
+fn wanted(m: u8, net: u8) -> Option<String> {
+    (m % 3 == 0).then(|| format!("10.0.{net}.{}", m % 16))
+}
+
+fn op(state: &State, what: u8, n: u8, m: u8) -> SessionOp {
+    let user = format!("u{}", m % 4);
+    match what % 6 {
+        0 => match wanted(m, 0) {
+            None => pppoe(n % 8, u16::from(m % 8), &user),
+            Some(wanted) => pppoe_at(n % 8, u16::from(m % 8), &user, &wanted),
+        },
+        1 | 2 => lease(n % 12, &vec![m; usize::from(m % 2)], wanted(m, 1).as_deref()),
+        3 => SessionOp::LeaseRenew { session: some_session(state, n), lease_s: u32::from(m) * 10 },
+        4 => SessionOp::Down { session: some_session(state, n), reason: DownReason::LostCarrier },
+        _ => SessionOp::Decline {
+            address: ip(&format!("10.0.1.{}", n % 10)),
+            pool: "dhcp".to_owned(),
+        },
+    }
+}
+
+fn changed_pool(n: u8, m: u8) -> Pool {
+    let last = 10 + m % 8;
+    match n % 4 {
+        0 => Pool { range: format!("10.0.0.10-10.0.0.{last}").parse().unwrap(), ..ppp_pool() },
+        1 => Pool { gateway: ip(&format!("10.0.1.{}", m % 10)), ..dhcp_pool() },
+        2 => Pool { nat: ppp_pool().nat.filter(|_| m % 2 == 0), ..dhcp_pool() },
+        _ => {
+            pool("zz", GroupService::Dhcp, &format!("10.0.1.20-10.0.1.{}", 20 + m % 4), "10.0.1.5")
+        }
+    }
+}
+
+fn command(state: &State, step: &Step) -> Command {
+    let Step { what, n, m, .. } = *step;
+    let group = state.group(EAST);
+    let owner = group.and_then(|group| group.owner).unwrap_or(A);
+    let epoch = group.map_or(Epoch(0), |group| group.epoch);
+    match what {
+        0..=23 => {
+            let stale = u64::from(n > 250);
+            let ops = (0..=(what % 3)).map(|i| op(state, what / 3 + i, n ^ i, m.wrapping_add(i)));
+            let epoch = Epoch(epoch.0 + stale);
+            Command::Sessions(SessionBatch { group: EAST, node: owner, epoch, ops: ops.collect() })
+        }
+        24..=27 => Command::Expire,
+        28 | 29 => Command::Acquire {
+            group: EAST,
+            node: NodeId(u64::from(n % 4)),
+            epoch: Epoch(epoch.0 + u64::from(m % 3)),
+        },
+        30 => Command::SetRate {
+            session: some_session(state, n),
+            rate: Rate { down_bps: m.into(), up_bps: 0 },
+        },
+        31 => {
+            Command::Disconnect { session: some_session(state, n), reason: DownReason::AdminReset }
+        }
+        32 | 33 => Command::PutPool(changed_pool(n, m)),
+        34 => Command::RemovePool(["ppp", "dhcp", "zz"][usize::from(n % 3)].to_owned()),
+        35 | 36 => {
+            let address = (m % 2 == 0).then(|| format!("10.0.0.{}", 8 + m % 8));
+            Command::PutSubscriber(subscriber(&format!("u{}", n % 4), address.as_deref()))
+        }
+        37 => Command::RemoveSubscriber(format!("u{}", n % 4)),
+        38 => Command::PutJoinToken {
+            hash: vec![n % 3],
+            role: NodeRole::Data,
+            expires_at: UnixMs(u64::from(m) * 100_000),
+        },
+        _ => Command::UseJoinToken { hash: vec![n % 3], node: node(0, NodeRole::Data) },
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn replicas_never_differ_and_every_state_is_sound(
+        steps in prop::collection::vec(step(), 1..120),
+        cut in 0..120_usize,
+    ) {
+        let mut one = Cluster::new();
+        let mut two = Cluster::new();
+        let mut three = None;
+        let mut now_ms = 1_000_000;
+        for (at, step) in steps.iter().enumerate() {
+            if at == cut {
+                let restored = State::from_sections(one.state.sections());
+                three = Some(restored.expect("what was written can be read"));
+            }
+            now_ms += step.pass_ms;
+            one.index += 1;
+            let revision = Revision(one.index);
+            let entry = Entry {
+                at: UnixMs(now_ms),
+                client: step.client,
+                trace: None,
+                command: command(&one.state, step),
+            };
+            let bytes = entry.encode();
+            let decoded = Entry::decode(&bytes).expect("what was written can be read");
+            prop_assert_eq!(&decoded, &entry);
+            let before = one.state.group(EAST).map(|group| group.epoch);
+            let (reply, changes) = one.state.apply(revision, &entry);
+            check(&one.state);
+            let after = one.state.group(EAST).map(|group| group.epoch);
+            prop_assert!(after >= before, "an epoch fell");
+            prop_assert_eq!(two.state.apply(revision, &decoded), (reply.clone(), changes.clone()));
+            if let Some(three) = &mut three {
+                prop_assert_eq!(three.apply(revision, &decoded), (reply, changes));
+            }
+        }
+        prop_assert_eq!(one.state.digest(), two.state.digest());
+        if let Some(three) = three {
+            check(&three);
+            prop_assert_eq!(three.digest(), one.state.digest());
+        }
+    }
+}
