@@ -12,7 +12,8 @@ fn main() -> Result<()> {
             files.push(path);
         }
     }
-    // The order of a directory listing is the file system's choice; the generated code must not depend on it.
+    // The order of a directory listing is the file system's choice; the generated code must not
+    // depend on it.
     files.sort();
     let descriptors = protox::compile(&files, ["proto"]).map_err(Error::other)?;
     tonic_prost_build::configure().emit_rerun_if_changed(false).compile_fds(descriptors)

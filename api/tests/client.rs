@@ -92,7 +92,7 @@ async fn every_call_reaches_its_endpoint() {
     let to = FailoverRequest { to: Some("bng2".into()) };
     assert_eq!(c.failover("south", &to).await.unwrap().data.from.as_deref(), Some("bng1"));
 
-    let wish = JoinTokenRequest { ttl_s: Some(60), name: Some("bng4".into()) };
+    let wish = JoinTokenRequest { ttl_s: Some(60), name: Some("bng4".into()), role: None };
     let token = c.join_token(&wish).await.unwrap().data.token;
     assert_eq!(JoinTicket::decode(token.expose()).unwrap().secret, Secret::new(JOIN_SECRET));
     let admit = AdmitRequest {

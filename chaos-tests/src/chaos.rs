@@ -128,9 +128,11 @@ impl Run {
             nemesis.strike(&mut self.lab).await?;
             self.faults += 1;
             struck.push(nemesis);
-            self.live(Duration::from_millis(self.rng.random_range(50..400))).await;
+            let apart = Duration::from_millis(self.rng.random_range(50..400));
+            self.live(apart).await;
         }
-        self.live(Duration::from_millis(self.rng.random_range(500..3000))).await;
+        let length = Duration::from_millis(self.rng.random_range(500..3000));
+        self.live(length).await;
         for nemesis in struck.iter().rev() {
             self.note(format!("heal {nemesis}"));
             nemesis.heal(&mut self.lab)?;

@@ -5,3 +5,5 @@ pub mod chaos;
 pub mod demo;
 pub mod lab;
 pub mod scenario;
+pub mod sim;
+pub mod vrrp_sim;

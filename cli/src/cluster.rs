@@ -22,6 +22,24 @@ pub(crate) struct Bootstrap {
     data_dir: PathBuf,
 }
 
+/// What a joining node will be.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Role {
+    /// Has access and core interfaces.
+    Data,
+    /// Votes only.
+    Witness,
+}
+
+impl From<Role> for NodeRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Data => Self::Data,
+            Role::Witness => Self::Witness,
+        }
+    }
+}
+
 #[derive(Subcommand)]
 pub(crate) enum ClusterCommand {
     /// Make a new cluster, with the asked node as its first member.
@@ -50,7 +68,7 @@ pub(crate) enum ClusterCommand {
     },
     /// Make a token with which one node can join.
     ///
-    /// Example: bngctl cluster token --name bng2 --ttl 600
+    /// Example: bngctl cluster token --name wit --role witness --ttl 600
     Token {
         /// The only name that may use it.
         #[arg(long)]
@@ -58,6 +76,9 @@ pub(crate) enum ClusterCommand {
         /// Seconds for which it may be used, 60 to 86400.
         #[arg(long, value_name = "SECONDS")]
         ttl: Option<u32>,
+        /// What the node will be.
+        #[arg(long, value_enum, default_value_t = Role::Data)]
+        role: Role,
     },
     /// Members and groups as the asked node sees them.
     Status,
@@ -74,8 +95,8 @@ pub(crate) async fn run(global: &Global, command: ClusterCommand) -> Result<(), 
     match command {
         ClusterCommand::Init { config, bootstrap } => init(global, &config, &bootstrap).await,
         ClusterCommand::Join { token, bootstrap } => join(global, token, &bootstrap).await,
-        ClusterCommand::Token { name, ttl } => {
-            let request = JoinTokenRequest { ttl_s: ttl, name };
+        ClusterCommand::Token { name, ttl, role } => {
+            let request = JoinTokenRequest { ttl_s: ttl, name, role: Some(role.into()) };
             let answer = global.client()?.join_token(&request).await?;
             if !global.json {
                 let until = time(answer.data.expires_at);

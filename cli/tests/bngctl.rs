@@ -166,7 +166,8 @@ async fn writes_say_what_they_did() {
     for (args, want) in rows {
         same(&site.ok(args), want);
     }
-    let (_, out, err) = site.run(&["cluster", "token", "--name", "bng4", "--ttl", "60"]);
+    let (_, out, err) =
+        site.run(&["cluster", "token", "--name", "bng4", "--ttl", "60", "--role", "witness"]);
     assert!(out.starts_with("bngctl cluster join tandem1."), "{out}");
     assert!(err.contains("2023-11-14T22:14:20Z"), "{err}");
     let calls = site.fake.state().calls.clone();
@@ -176,7 +177,7 @@ async fn writes_say_what_they_did() {
         "failover south bng2",
         "remove 2",
         "remove 3",
-        "join-token Some(\"bng4\") 60",
+        "join-token Some(\"bng4\") 60 Witness",
     ];
     assert_eq!(calls, want.map(|call| format!("{call} by ann key -")));
 }

@@ -30,6 +30,10 @@
 #define MARK_CLASS 0x00800000u
 #define MARK_INDEX_MASK 0x007fffffu
 
+/* nftables (src/nft.rs) gives a translated packet from the core the mark of the session that opened its
+ * flow, under this sign: an address may have got another session since. */
+#define MARK_SIGN_FLOW 0x80000000u
+
 /* HTB roots have handle 1: on access and core. */
 #define CLASS_MAJOR 0x00010000u
 
@@ -121,6 +125,7 @@ enum drop_reason {
 	DROP_FOREIGN_FRAME,
 	DROP_SEGMENT_OFFLOAD,
 	DROP_NO_ROOM,
+	DROP_STALE_FLOW,
 	DROP_REASONS,
 };
 

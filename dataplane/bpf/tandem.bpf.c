@@ -346,6 +346,9 @@ int access_egress(struct __sk_buff *skb)
 		return drop_tc(DROP_NO_SESSION);
 	if (!fence_open(session->slot))
 		return drop_tc(DROP_FENCE_SHUT);
+	if ((skb->mark & MARK_SIGN_MASK) == MARK_SIGN_FLOW &&
+	    (skb->mark & MARK_INDEX_MASK) != session->index)
+		return drop_tc(DROP_STALE_FLOW);
 	flows = bpf_map_lookup_elem(&session_flows, &session->index);
 	if (!flows)
 		return drop_tc(DROP_NO_SESSION);

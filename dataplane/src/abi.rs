@@ -20,8 +20,13 @@ pub(crate) const F_POLICE: u8 = 0x01;
 pub(crate) const F_CLASS: u8 = 0x02;
 pub(crate) const F_S_TAG: u8 = 0x04;
 
+// Marks of packets: two bits of sign over slot, class flag and index of a session.
+pub(crate) const MARK_SIGN_MASK: u32 = 0xc000_0000;
+pub(crate) const MARK_SIGN: u32 = 0x4000_0000;
+pub(crate) const MARK_SIGN_FLOW: u32 = 0x8000_0000;
+
 /// Names of `enum drop_reason`, in its order. Dashboards depend on them: add, never rename.
-pub(crate) const DROP_REASONS: [&str; 11] = [
+pub(crate) const DROP_REASONS: [&str; 12] = [
     "no_session",
     "spoofed_source",
     "fence_shut",
@@ -33,6 +38,7 @@ pub(crate) const DROP_REASONS: [&str; 11] = [
     "foreign_frame",
     "segment_offload",
     "no_room",
+    "stale_flow",
 ];
 
 macro_rules! layout {

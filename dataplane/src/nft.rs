@@ -1,3 +1,4 @@
+use crate::abi::{MARK_SIGN, MARK_SIGN_FLOW, MARK_SIGN_MASK};
 use crate::config::{Config, GroupConfig};
 use crate::error::DataplaneError;
 use crate::table::Step;
@@ -51,10 +52,10 @@ impl Nft {
              add map inet {t} blocks {{ type ipv4_addr : interval ipv4_addr . inet_service ; }}\n\
              add chain inet {t} input {{ type filter hook input priority filter ; policy accept ; }}\n\
              add chain inet {t} plain {{ type filter hook prerouting priority raw ; policy accept ; }}\n\
-             add chain inet {t} mss {{ type filter hook forward priority mangle ; policy accept ; }}\n\
+             add chain inet {t} forward {{ type filter hook forward priority mangle ; policy accept ; }}\n\
              add chain inet {t} nat {{ type nat hook postrouting priority srcnat ; policy accept ; }}\n"
         );
-        for chain in ["input", "plain", "mss", "nat"] {
+        for chain in ["input", "plain", "forward", "nat"] {
             let _ = writeln!(s, "flush chain inet {t} {chain}");
         }
         let access: Vec<String> =
@@ -72,6 +73,20 @@ impl Nft {
                 "add rule inet {t} nat oifname \"{core}\" meta l4proto {{ tcp, udp, icmp }} \
                  snat ip to ip saddr map @blocks"
             );
+            // A flow belongs to the session that sends into it. What returns is marked with that
+            // session, so that the successor on an address does not get its predecessor's packets.
+            let (mask, sign, flow) = (MARK_SIGN_MASK, MARK_SIGN, MARK_SIGN_FLOW);
+            let _ = writeln!(
+                s,
+                "add rule inet {t} forward oifname \"{core}\" meta mark and {mask:#x} == {sign:#x} \
+                 ct direction original ct mark set meta mark"
+            );
+            let _ = writeln!(
+                s,
+                "add rule inet {t} forward iifname \"{core}\" ct mark and {mask:#x} == {sign:#x} \
+                 ct direction reply meta mark set ct mark and {:#x} or {flow:#x}",
+                !mask
+            );
         }
         for pool in groups.values().flat_map(|g| &g.pools) {
             let net = format!("{}/{}", pool.network, pool.prefix_len);
@@ -83,7 +98,7 @@ impl Nft {
                     let mss = pool.mtu.saturating_sub(TCP_HEADERS_OCTETS);
                     let _ = writeln!(
                         s,
-                        "add rule inet {t} mss ip {way} {net} tcp flags syn tcp option maxseg size set {mss}"
+                        "add rule inet {t} forward ip {way} {net} tcp flags syn tcp option maxseg size set {mss}"
                     );
                 }
             }
@@ -242,11 +257,10 @@ mod tests {
             pools: vec![pool(1, 1492, Some(nat)), pool(2, 1500, None)],
         };
         let rules = nft().rules(&config(), &BTreeMap::from([(group.id, group)]));
-        assert!(
-            rules
-                .contains("mss ip saddr 10.1.0.0/16 tcp flags syn tcp option maxseg size set 1452")
-        );
-        assert!(!rules.contains("mss ip saddr 10.2.0.0/16"));
+        assert!(rules.contains(
+            "forward ip saddr 10.1.0.0/16 tcp flags syn tcp option maxseg size set 1452"
+        ));
+        assert!(!rules.contains("forward ip saddr 10.2.0.0/16"));
         assert!(rules.contains("plain ip daddr 10.2.0.0/16 notrack"));
         assert!(!rules.contains("plain ip daddr 10.1.0.0/16"));
     }

@@ -51,7 +51,7 @@ fn addresses() -> Addresses {
     Addresses {
         local: Ipv4Addr::new(100, 64, 0, 1),
         peer: Ipv4Addr::new(100, 64, 0, 2),
-        dns: vec![Ipv4Addr::new(192, 0, 2, 53)],
+        dns: vec![Ipv4Addr::new(192, 0, 2, 53), Ipv4Addr::new(192, 0, 2, 54)],
     }
 }
 
@@ -80,7 +80,8 @@ pub(crate) fn server(data: &[u8]) {
         Server::new(Seed { magic: 0x1234_5678, challenge: [7; 16], chap_id: 1 })
     };
     let mut heard = Heard::default();
-    let (mut accepted, mut granted, mut asked, mut downs) = (resumed, resumed, false, 0);
+    let (mut asked, mut accepted, mut requested, mut granted) = (false, resumed, resumed, resumed);
+    let mut downs = 0;
     let mut actions = server.step(Event::Start, now, &cfg);
     for deed in deeds(script) {
         for action in actions.drain(..) {
@@ -90,7 +91,10 @@ pub(crate) fn server(data: &[u8]) {
                     heard.note(frame);
                 }
                 Action::Authenticate(_) => asked = true,
-                Action::RequestSession(_) => assert!(accepted && !granted),
+                Action::RequestSession(_) => {
+                    assert!(accepted && !requested, "a session for nobody, or a second one");
+                    requested = true;
+                }
                 Action::Up(_) => assert!(accepted && granted),
                 Action::Down(_) => downs += 1,
             }
@@ -109,7 +113,7 @@ pub(crate) fn server(data: &[u8]) {
                 server.step(Event::Auth(outcome), now, &cfg)
             }
             (Deed::Grant(good), None) => {
-                granted |= good && accepted;
+                granted |= good && requested;
                 let outcome = if good {
                     SessionOutcome::Granted(addresses())
                 } else {

@@ -162,10 +162,15 @@ impl Manager {
         let seen = self.local.lease.status().borrow().seen.get(&group).copied().unwrap_or_default();
         let epoch = record.epoch.max(seen).next();
         let failed = record.owner;
-        let (sealed, candidates) =
-            tokio::join!(self.local.lease.seal(group, epoch), self.candidates(&state, group, record.revision, None));
-        if let Err(higher) = sealed {
-            return Err(SwitchError::Propose(format!("epoch {higher} was seen, {epoch} is not enough")));
+        // A seal counts in the membership of its start; one that hangs is begun anew with the newest.
+        let seal = tokio::time::timeout(self.lease_length * 3, self.local.lease.seal(group, epoch));
+        let (sealed, candidates) = tokio::join!(seal, self.candidates(&state, group, record.revision, None));
+        match sealed {
+            Ok(Ok(())) => {}
+            Ok(Err(higher)) => {
+                return Err(SwitchError::Propose(format!("epoch {higher} was seen, {epoch} is not enough")));
+            }
+            Err(_) => return Err(SwitchError::Propose("no quorum answered the seal".into())),
         }
         let target = pick(&state, group, &candidates, failed).ok_or_else(|| no_candidate(&candidates))?;
         self.acquire(group, target, epoch).await?;

@@ -262,7 +262,7 @@ impl Service for Api {
         let secret = hex::encode(rand::random::<[u8; 24]>());
         let expires_at = clock::wall().plus_secs(u64::from(request.ttl_s()));
         let command =
-            Command::PutJoinToken { hash: token_hash(&secret), role: request.role(), expires_at };
+            Command::PutJoinToken { hash: token_hash(&secret, request.name.as_deref()), role: request.role(), expires_at };
         let committed = self.write(command, Some(&caller)).await?;
         let ticket = JoinTicket {
             secret: Secret::new(secret),
@@ -297,7 +297,12 @@ impl Service for Api {
             lease_addr: request.lease_addr,
             api_addr: request.api_addr,
         };
-        let command = Command::UseJoinToken { hash: token_hash(request.token.expose()), node };
+        let secret = request.token.expose();
+        // A token for one name has another digest than one for any: the log need not know names.
+        let named = token_hash(secret, Some(&request.name));
+        let bound = member.local.store.state().join_token(&named).is_some();
+        let hash = if bound { named } else { token_hash(secret, None) };
+        let command = Command::UseJoinToken { hash, node };
         let committed = self.write(command, None).await?;
         let Reply::NodeId(node_id) = committed.reply else {
             return Err(internal("the log gave no node id"));
@@ -385,8 +390,13 @@ async fn wait_open(member: &Member, group: model::GroupId, moved: &peer::Failove
     }
 }
 
-fn token_hash(secret: &str) -> Vec<u8> {
-    Sha256::digest(secret).to_vec()
+/// What the log keeps of a join token; `name` is the only node that may use it.
+fn token_hash(secret: &str, name: Option<&str>) -> Vec<u8> {
+    let digest = Sha256::new().chain_update(secret);
+    match name {
+        Some(name) => digest.chain_update([0]).chain_update(name).finalize().to_vec(),
+        None => digest.finalize().to_vec(),
+    }
 }
 
 #[cfg(test)]

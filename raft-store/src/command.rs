@@ -1,7 +1,7 @@
 //! What the log holds: commands, their envelope, and the answers of `apply`.
 //!
-//! The bytes are protobuf with append-only field numbers. A new variant is proposed only once the replicated level says
-//! that every member can decode it; a node that cannot decode an entry stops.
+//! The bytes are protobuf with append-only field numbers. A new variant is proposed only once the
+//! replicated level says that every member can decode it; a node that cannot decode an entry stops.
 
 mod codec;
 mod convert;
@@ -20,7 +20,8 @@ use std::net::Ipv4Addr;
 
 pub use reply::{OpReply, Refusal, Reply};
 
-/// The replicated level that this build understands; a node stops when the cluster's level passes it.
+/// The replicated level that this build understands; a node stops when the cluster's level passes
+/// it.
 pub const LEVEL_SUPPORTED: u32 = 1;
 
 /// The first contents of a cluster. Refused when there is one already.
@@ -119,7 +120,8 @@ pub enum Command {
         /// After this the token is worth nothing.
         expires_at: UnixMs,
     },
-    /// Spends a join token. The id in `node` is ignored: the reply carries the new one, the index of this entry.
+    /// Spends a join token. The id in `node` is ignored: the reply carries the new one, the index
+    /// of this entry.
     UseJoinToken {
         /// Digest of the token.
         hash: Vec<u8>,
@@ -174,7 +176,8 @@ pub enum SessionOp {
         rate: Option<Rate>,
         /// Exactly this address; `None` leaves the choice to the subscriber's record and the pool.
         address: Option<Ipv4Addr>,
-        /// This pool; `None` leaves the choice to the subscriber's record, then to the group's pools by name.
+        /// This pool; `None` leaves the choice to the subscriber's record, then to the group's
+        /// pools by name.
         pool: Option<String>,
     },
     /// A DHCP client asks for a lease, new or again.
@@ -208,7 +211,8 @@ pub enum SessionOp {
         /// Why.
         reason: DownReason,
     },
-    /// A client found its address in use by another (RFC 2131 §4.3.3): the session ends and the address rests.
+    /// A client found its address in use by another (RFC 2131 §4.3.3): the session ends and the
+    /// address rests.
     Decline {
         /// The address.
         address: Ipv4Addr,
@@ -267,7 +271,7 @@ impl Command {
     /// Reads what [`Command::encode`] wrote.
     ///
     /// # Errors
-    /// [`CommandError`] when the bytes are damaged, or come from a build that knows more than this one.
+    /// [`CommandError`] when the bytes are damaged, or come from a build that knows more than this.
     pub fn decode(bytes: &[u8]) -> Result<Self, CommandError> {
         proto::Command::decode(bytes)?.try_into()
     }
@@ -296,7 +300,7 @@ impl Entry {
     /// Reads what [`Entry::encode`] wrote.
     ///
     /// # Errors
-    /// [`CommandError`] when the bytes are damaged, or come from a build that knows more than this one.
+    /// [`CommandError`] when the bytes are damaged, or come from a build that knows more than this.
     pub fn decode(bytes: &[u8]) -> Result<Self, CommandError> {
         proto::Entry::decode(bytes)?.try_into()
     }

@@ -32,7 +32,9 @@ const NAME_FILE: &str = "identity";
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// The cluster id cannot stand in a DNS name.
-    #[error("cluster id {0:?} is not a DNS label: lower-case letters, digits and hyphens, at most 63")]
+    #[error(
+        "cluster id {0:?} is not a DNS label: lower-case letters, digits and hyphens, at most 63"
+    )]
     ClusterName(String),
     /// A certificate could not be made.
     #[error("certificate generation")]
@@ -174,10 +176,7 @@ impl ClusterCa {
     ) -> Result<NodeCertificate, IdentityError> {
         let key = KeyPair::generate()?;
         let cert = node_params(node, cluster, addresses)?.signed_by(&key, &self.issuer()?)?;
-        Ok(NodeCertificate {
-            cert_pem: cert.pem(),
-            key_pem: Secret::new(key.serialize_pem()),
-        })
+        Ok(NodeCertificate { cert_pem: cert.pem(), key_pem: Secret::new(key.serialize_pem()) })
     }
 
     /// Signs the key of a joining node, whose private half never leaves it. Only the key is taken from the request:

@@ -53,10 +53,11 @@ struct Cluster {
     cookie_key: [u8; 32],
 }
 
-/// What makes two DHCP requests come from one client: its identifier, else its MAC, on one access line.
+/// What makes two DHCP requests come from one client: its identifier, else its MAC, on one access
+/// line.
 ///
-/// The VLANs are part of it, because subscribers behind different lines may have equal identifiers, and must not be
-/// able to take each other's lease by forging one.
+/// The VLANs are part of it, because subscribers behind different lines may have equal identifiers,
+/// and must not be able to take each other's lease by forging one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct ClientKey {
     group: GroupId,
@@ -162,7 +163,8 @@ impl State {
             && !self.gateways.contains_key(&address)
     }
 
-    /// Moves the address into or out of its pool's free set, after anything that may have changed its availability.
+    /// Moves the address into or out of its pool's free set, after anything that may have changed
+    /// its availability.
     fn refresh_address(&mut self, address: Ipv4Addr) {
         let available = self.is_available(address);
         let revision = self.applied;
@@ -238,7 +240,8 @@ impl State {
         Some(session)
     }
 
-    /// Puts a session's new version in place of the old; what the indexes hold of it, but for the lease's end, is the same.
+    /// Puts a session's new version in place of the old; what the indexes hold of it, but for the
+    /// lease's end, is the same.
     fn replace(&mut self, session: Arc<Session>) {
         let id = session.id;
         let end = |session: &Session| match &session.kind {

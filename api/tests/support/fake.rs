@@ -339,8 +339,10 @@ impl Service for Fake {
     }
 
     async fn join_token(&self, request: JoinTokenRequest, caller: Caller) -> Reply<JoinToken> {
-        let meta =
-            self.write(&format!("join-token {:?} {}", request.name, request.ttl_s()), &caller)?;
+        let meta = self.write(
+            &format!("join-token {:?} {} {:?}", request.name, request.ttl_s(), request.role()),
+            &caller,
+        )?;
         let ticket = JoinTicket {
             secret: Secret::new(JOIN_SECRET),
             cluster_id: ClusterId("c-1".into()),

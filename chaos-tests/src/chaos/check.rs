@@ -17,14 +17,14 @@ use std::time::Duration;
 const POLL: Duration = Duration::from_millis(150);
 
 /// Epochs and revisions never step back, as each node shows them.
-pub struct Checker {
+pub(super) struct Checker {
     found: Arc<Mutex<Vec<String>>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Checker {
     /// Starts to watch every node by itself.
-    pub fn start(lab: &Lab) -> Result<Self> {
+    pub(super) fn start(lab: &Lab) -> Result<Self> {
         let found = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = Vec::new();
         for i in 0..lab.cluster.nodes() {
@@ -35,7 +35,7 @@ impl Checker {
     }
 
     /// Fails when a node stepped back.
-    pub fn verdict(&self) -> Result<()> {
+    pub(super) fn verdict(&self) -> Result<()> {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         match found.first() {
             Some(violation) => bail!("{violation}"),
@@ -88,7 +88,7 @@ async fn watch(node: usize, mut client: api::Client, found: Arc<Mutex<Vec<String
 }
 
 /// No address belongs to two sessions, neither in the log nor at the subscribers.
-pub async fn addresses_unique(lab: &Lab) -> Result<()> {
+pub(super) async fn addresses_unique(lab: &Lab) -> Result<()> {
     let sessions = eventually("the session list", Duration::from_secs(5), || async {
         let query = SubscriberQuery { limit: Some(1000), ..SubscriberQuery::default() };
         Ok(lab.cluster.ask(async |c| c.subscribers(&query, ReadLevel::Linearizable).await).await?.sessions)
@@ -109,7 +109,7 @@ pub async fn addresses_unique(lab: &Lab) -> Result<()> {
 
 /// Rates set through random nodes: an acknowledged one must be there at the end.
 #[derive(Default)]
-pub struct Writes {
+pub(super) struct Writes {
     log: Arc<Mutex<BTreeMap<SessionId, Rates>>>,
     next: u64,
     tasks: tokio::task::JoinSet<()>,
@@ -128,7 +128,7 @@ const WRITES_MAX: usize = 8;
 
 impl Writes {
     /// Sets the rate of a session that stays, through a random node.
-    pub fn spawn(&mut self, lab: &Lab, rng: &mut Pcg64) {
+    pub(super) fn spawn(&mut self, lab: &Lab, rng: &mut Pcg64) {
         while self.tasks.try_join_next().is_some() {}
         if self.tasks.len() >= WRITES_MAX {
             return;
@@ -162,7 +162,7 @@ impl Writes {
     }
 
     /// Compares what the log holds now with what was acknowledged.
-    pub async fn verify(&mut self, lab: &Lab) -> Result<()> {
+    pub(super) async fn verify(&mut self, lab: &Lab) -> Result<()> {
         while self.tasks.join_next().await.is_some() {}
         let log = std::mem::take(&mut *self.log.lock().unwrap_or_else(PoisonError::into_inner));
         for (id, rates) in log {

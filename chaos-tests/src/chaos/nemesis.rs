@@ -9,7 +9,7 @@ use std::fmt;
 
 /// What strikes a lab.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Nemesis {
+pub(super) enum Nemesis {
     /// A fault of one node.
     Node(Fault, NodeName),
     /// Some of the management packets that come to a node are lost.
@@ -20,7 +20,7 @@ pub enum Nemesis {
 
 impl Nemesis {
     /// Everything that may be drawn now.
-    pub fn candidates(owner: Option<NodeName>, leader: Option<NodeName>, nodes: usize) -> Vec<Self> {
+    pub(super) fn candidates(owner: Option<NodeName>, leader: Option<NodeName>, nodes: usize) -> Vec<Self> {
         let mut all = vec![Self::Node(Fault::Planned, NodeName(0))];
         let mut targets: Vec<NodeName> = (0..nodes).map(NodeName).collect();
         // The owner and the leader are where it hurts.
@@ -42,7 +42,7 @@ impl Nemesis {
     }
 
     /// Strikes.
-    pub async fn strike(&self, lab: &mut Lab) -> Result<()> {
+    pub(super) async fn strike(&self, lab: &mut Lab) -> Result<()> {
         match self {
             // Refused while the cluster is not whole: that is an answer, not a failure.
             Self::Node(Fault::Planned, _) => {
@@ -63,7 +63,7 @@ impl Nemesis {
     }
 
     /// Undoes it.
-    pub fn heal(&self, lab: &mut Lab) -> Result<()> {
+    pub(super) fn heal(&self, lab: &mut Lab) -> Result<()> {
         match self {
             Self::Node(Fault::Kill, node) | Self::Restart(node) => lab.cluster.ensure_running(*node),
             Self::Node(Fault::Pause, node) => {

@@ -3,8 +3,8 @@ use crate::lab::{
     ADDRESS, CLIENT_MAC, GATEWAY, Lab, ROUTER_MAC, SERVER, Setup, VMAC, drain_udp, group, receive,
     run, session, vlans,
 };
-use dataplane::XdpMode;
-use model::{MacAddr, NatBlock, NatPool};
+use dataplane::{SessionChange, SessionEntry, XdpMode};
+use model::{MacAddr, NatBlock, NatPool, SessionId};
 use std::net::Ipv4Addr;
 
 fn up(marker: u32) -> Vec<u8> {
@@ -209,5 +209,43 @@ fn nat_uses_the_ports_of_the_block_and_translates_back() {
             assert_eq!(got[22 + 16..22 + 20], ADDRESS.octets());
             assert_eq!(got[22 + 22..22 + 24], source_port.to_be_bytes());
         }
+    });
+}
+
+#[test]
+fn a_successor_on_an_address_does_not_get_its_predecessors_packets() {
+    run("stale", Setup::default(), async |lab: &mut Lab| {
+        let nat =
+            NatPool { public: "203.0.113.1-203.0.113.9".parse().unwrap(), ports_per_block: 64 };
+        lab.dp().put_group(&group(Some(nat))).await.unwrap();
+        lab.open_fence();
+        let wrap = Wrap::pppoe(79);
+        let public = Ipv4Addr::new(203, 0, 113, 5);
+        let block = Some(NatBlock { public, first_port: 2048, last_port: 2111 });
+        let first = SessionEntry { nat: block, ..session(wrap) };
+        let second = SessionEntry { id: SessionId(1002), ..first };
+        let send = |marker| {
+            let sent = udp((ADDRESS, 4000), (SERVER, 53), marker, 40);
+            lab.client.send(&wrap.data(VMAC, CLIENT_MAC, &sent)).unwrap();
+        };
+        let is_data = |f: &[u8]| f[12..14] == [0x88, 0x64];
+
+        lab.put(first).await;
+        send(1);
+        let (got, _) = receive(&lab.core, "translated", |f| read_udp(f).is_some()).await;
+        let (inside, outside, _) = read_udp(&got).unwrap();
+        let answer = from_router(&udp(outside, inside, 2, 40));
+        lab.core.send(&answer).unwrap();
+        receive(&lab.client, "answer", is_data).await;
+
+        let changes = [SessionChange::Remove(first), SessionChange::Put(second)];
+        lab.dp().apply(&changes).await.unwrap();
+        lab.core.send(&answer).unwrap();
+        lab.wait_dropped("stale_flow", 0, 1).await;
+        // Once it sends into the flow itself, the flow is its own.
+        send(3);
+        receive(&lab.core, "packet of the successor", |f| read_udp(f).is_some()).await;
+        lab.core.send(&answer).unwrap();
+        receive(&lab.client, "answer to the successor", is_data).await;
     });
 }

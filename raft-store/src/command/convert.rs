@@ -1,4 +1,5 @@
-//! Domain types to protobuf and back. A conversion back checks every number that is wider on the wire.
+//! Domain types to protobuf and back. A conversion back checks every number that is wider on the
+//! wire.
 
 use super::{CommandError, proto};
 use model::{

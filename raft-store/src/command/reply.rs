@@ -39,7 +39,7 @@ impl Reply {
     /// Reads what [`Reply::encode`] wrote.
     ///
     /// # Errors
-    /// [`CommandError`] when the bytes are damaged, or come from a build that knows more than this one.
+    /// [`CommandError`] when the bytes are damaged, or come from a build that knows more than this.
     pub fn decode(bytes: &[u8]) -> Result<Self, CommandError> {
         proto::Reply::decode(bytes)?.try_into()
     }
@@ -77,7 +77,8 @@ pub enum Refusal {
         /// The pool.
         pool: String,
     },
-    /// Another session holds the address, it is set aside for another user, or it rests after a decline.
+    /// Another session holds the address, it is set aside for another user, or it rests after a
+    /// decline.
     #[error("the address is taken")]
     AddressTaken,
     /// The address is not one that the pool may hand out.
@@ -122,7 +123,8 @@ pub enum Refusal {
     /// Something depends on the object.
     #[error("in use: {0}")]
     InUse(String),
-    /// The reply to this repetition is no longer remembered; the first try was applied or overtaken.
+    /// The reply to this repetition is no longer remembered; the first try was applied or
+    /// overtaken.
     #[error("the client has gone far beyond this sequence number")]
     SequenceTooOld,
     /// A value makes no sense.

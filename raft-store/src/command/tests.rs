@@ -7,7 +7,7 @@ use model::{
 };
 use std::sync::Arc;
 
-/// `name hex`, one sample a line. Lines are added, never changed: they are what is in logs out there.
+/// `name hex`, one sample a line. Lines are added, never changed: logs out there hold them.
 const FROZEN: &str = include_str!("tests/frozen.txt");
 
 fn attachment() -> Attachment {
@@ -178,7 +178,8 @@ fn commands() -> Vec<Command> {
     commands
 }
 
-/// The place of a variant among its kind. A new one does not compile before it has a place, and then a sample.
+/// The place of a variant among its kind. A new one does not compile before it has a place, and
+/// then a sample.
 fn place(command: &Command) -> usize {
     match command {
         Command::Bootstrap(_) => 0,

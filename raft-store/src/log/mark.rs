@@ -37,7 +37,8 @@ pub(crate) struct MarkFile {
 impl MarkFile {
     /// Opens or makes the file; the second value is `None` when it did not exist, or holds no valid slot.
     pub(crate) fn open(path: &Path) -> io::Result<(Self, Option<Mark>)> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         super::sync_parent(path)?;
         let mut best: Option<(u64, Mark)> = None;
         for slot in [0, 1] {
@@ -96,7 +97,8 @@ fn decode(octets: &[u8; SLOT_OCTETS]) -> Option<(u64, Mark)> {
         *word = u64::from_le_bytes(chunk.try_into().ok()?);
     }
     let [sequence, last_term, last_index, vote_term, node, flags] = words;
-    let vote = (flags & 1 == 1).then_some(StoredVote { term: vote_term, node, committed: flags & 2 != 0 });
+    let vote =
+        (flags & 1 == 1).then_some(StoredVote { term: vote_term, node, committed: flags & 2 != 0 });
     let last = (flags & 4 != 0).then_some(Position { term: last_term, index: last_index });
     Some((sequence, Mark { last, vote }))
 }

@@ -34,12 +34,13 @@ impl SledEngine {
             .cache_capacity(CACHE_OCTETS)
             .flush_every_ms(None)
             .mode(sled::Mode::HighThroughput);
-        let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| -> sled::Result<Self> {
-            let db = config.open()?;
-            let entries = db.open_tree(ENTRIES)?;
-            let meta = db.open_tree(META)?;
-            Ok(Self { db, entries, meta })
-        }));
+        let opened =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| -> sled::Result<Self> {
+                let db = config.open()?;
+                let entries = db.open_tree(ENTRIES)?;
+                let meta = db.open_tree(META)?;
+                Ok(Self { db, entries, meta })
+            }));
         match opened {
             Ok(result) => result.map_err(other),
             Err(panic) => {
@@ -74,7 +75,9 @@ fn other(e: sled::Error) -> io::Error {
         e @ (sled::Error::CollectionNotFound(_)
         | sled::Error::Unsupported(_)
         | sled::Error::ReportableBug(_)
-        | sled::Error::Corruption { .. }) => io::Error::new(io::ErrorKind::InvalidData, e.to_string()),
+        | sled::Error::Corruption { .. }) => {
+            io::Error::new(io::ErrorKind::InvalidData, e.to_string())
+        }
     }
 }
 

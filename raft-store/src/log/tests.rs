@@ -234,10 +234,8 @@ async fn a_cut_file_is_recovered_in_full_or_refused() {
     for step in 1..10 {
         let image = tempfile::tempdir().unwrap();
         copy_dir(dir.path(), image.path());
-        let file = std::fs::OpenOptions::new()
-            .write(true)
-            .open(image.path().join("log/db"))
-            .unwrap();
+        let file =
+            std::fs::OpenOptions::new().write(true).open(image.path().join("log/db")).unwrap();
         file.set_len(whole * step / 10).unwrap();
         drop(file);
         refused += u64::from(open_at(image.path()).is_err());

@@ -56,15 +56,8 @@ pub(crate) fn open(
         engine.purge(purged.index)?;
     }
     let last = scan(engine.as_ref(), purged)?.or(purged);
-    let opened = Opened {
-        engine,
-        mark_file,
-        mark: mark.unwrap_or_default(),
-        vote,
-        committed,
-        purged,
-        last,
-    };
+    let opened =
+        Opened { engine, mark_file, mark: mark.unwrap_or_default(), vote, committed, purged, last };
     check_mark(&opened, mark.is_some())?;
     Ok(opened)
 }
@@ -150,8 +143,8 @@ fn read<T>(
 ) -> Result<Option<T>, LogError> {
     let Some(frame) = engine.meta_get(key)? else { return Ok(None) };
     let value = frame::decode_value(&frame).map_err(|e| corrupt(key, e))?;
-    let value =
-        decode(value).ok_or_else(|| LogError::Corrupt(format!("{key} has {} octets", value.len())))?;
+    let value = decode(value)
+        .ok_or_else(|| LogError::Corrupt(format!("{key} has {} octets", value.len())))?;
     Ok(Some(value))
 }
 

@@ -24,12 +24,25 @@ pub(crate) type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// One write.
 pub(crate) enum Op {
-    Append { records: Vec<Record>, queued: Instant, done: Done },
-    Vote { vote: StoredVote, done: Done },
+    Append {
+        records: Vec<Record>,
+        queued: Instant,
+        done: Done,
+    },
+    Vote {
+        vote: StoredVote,
+        done: Done,
+    },
     /// A hint that speeds up a restart; durable with the next flush.
     Committed(Option<Position>),
-    Truncate { after: Option<Position>, done: Done },
-    Purge { upto: Position, done: Done },
+    Truncate {
+        after: Option<Position>,
+        done: Done,
+    },
+    Purge {
+        upto: Position,
+        done: Done,
+    },
 }
 
 /// Sends to the thread.
@@ -146,8 +159,9 @@ impl State {
                         self.engine.meta_put(KEY_VOTE, &encode_vote(vote))
                     })
                 }
-                Op::Committed(Some(p)) => outcome
-                    .and_then(|()| self.engine.meta_put(KEY_COMMITTED, &encode_position(p))),
+                Op::Committed(Some(p)) => {
+                    outcome.and_then(|()| self.engine.meta_put(KEY_COMMITTED, &encode_position(p)))
+                }
                 Op::Committed(None) => outcome,
                 Op::Truncate { after, done } => {
                     dones.push(done);
@@ -173,8 +187,7 @@ impl State {
 
     fn append(&mut self, records: &[Record], queued: Instant) -> io::Result<()> {
         let Some(last) = records.last() else { return Ok(()) };
-        let frames: Vec<_> =
-            records.iter().map(|r| (r.position.index, frame::encode(r))).collect();
+        let frames: Vec<_> = records.iter().map(|r| (r.position.index, frame::encode(r))).collect();
         self.engine.append_batch(&frames)?;
         self.mark.last = Some(last.position);
         self.written.store(last.position.index + 1, Ordering::Release);
@@ -226,5 +239,8 @@ fn refuse(batch: Vec<Op>) {
 }
 
 fn copy(result: &io::Result<()>) -> io::Result<()> {
-    result.as_ref().map(|()| ()).map_err(|e| io::Error::new(e.kind(), e.to_string()))
+    match result {
+        Ok(()) => Ok(()),
+        Err(e) => Err(io::Error::new(e.kind(), e.to_string())),
+    }
 }

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::interceptor::InterceptedService;
 use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
@@ -81,10 +81,6 @@ impl Peers {
         };
         let limits = Limits::new(timing);
         Ok(Self { identity, stamp, limits, peers: Mutex::new(BTreeMap::new()) })
-    }
-
-    pub(crate) fn node(&self) -> u64 {
-        self.identity.node.0
     }
 
     pub(super) fn limits(&self) -> Limits {

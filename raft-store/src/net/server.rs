@@ -62,8 +62,9 @@ impl Gate {
         let certs = request.peer_certs();
         let cert = certs.as_ref().and_then(|c| c.first());
         let cert = cert.ok_or_else(|| Status::unauthenticated("no certificate"))?;
-        let (cluster, node) =
-            self.name(cert).ok_or_else(|| Status::unauthenticated("the certificate names no node"))?;
+        let (cluster, node) = self
+            .name(cert)
+            .ok_or_else(|| Status::unauthenticated("the certificate names no node"))?;
         let text = |key| request.metadata().get(key).and_then(|v| v.to_str().ok()).unwrap_or("");
         if cluster != self.cluster || text(KEY_CLUSTER) != self.cluster.0 {
             let text = format!("this is cluster {}, you are of {cluster}", self.cluster);
@@ -137,6 +138,7 @@ fn from<T>(request: &Request<T>) -> Result<NodeId, Status> {
     from.map(|f| f.0).ok_or_else(|| Status::unauthenticated("unknown sender"))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is an argument of map_err")]
 fn invalid(e: WireError) -> Status {
     Status::invalid_argument(e.to_string())
 }

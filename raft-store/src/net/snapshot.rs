@@ -8,7 +8,7 @@ use crate::raft::{Snapshot, SnapshotMeta, Vote};
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -149,7 +149,7 @@ pub(super) async fn receive(
 }
 
 async fn store_frame(
-    path: &PathBuf,
+    path: &Path,
     frame: proto::SnapshotFrame,
     have: u64,
     length: u64,
@@ -161,7 +161,7 @@ async fn store_frame(
     if crc32c::crc32c(&frame.data) != frame.crc32c {
         return Err(Status::data_loss("the checksum of a frame differs"));
     }
-    let path = path.clone();
+    let path = path.to_owned();
     let append = move || -> io::Result<()> {
         OpenOptions::new().create(true).append(true).open(path)?.write_all(&frame.data)
     };
@@ -174,7 +174,7 @@ async fn store_frame(
 
 fn check(
     dir: &SnapshotDir,
-    path: &PathBuf,
+    path: &Path,
     file: &proto::SnapshotProbe,
 ) -> Result<(SnapshotMeta, SnapshotHandle), Status> {
     let handle = SnapshotHandle::open(path).map_err(|e| disk(&e))?;

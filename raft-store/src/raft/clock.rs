@@ -59,8 +59,9 @@ impl ReplicatedClock {
             }
         };
         // Moving the anchor with every stamp would round the slew away; within a second it stays.
-        let settled = anchor
-            .is_some_and(|a| a.live && now.saturating_duration_since(a.seen) < Duration::from_secs(1));
+        let settled = anchor.is_some_and(|a| {
+            a.live && now.saturating_duration_since(a.seen) < Duration::from_secs(1)
+        });
         if !settled {
             *anchor = Some(Anchor { at, seen: now, live: true });
         }

@@ -71,7 +71,10 @@ impl Cache {
 
     /// The cached entries of `start..end`.
     fn range(&self, start: u64, end: u64) -> impl Iterator<Item = &LogEntry> {
-        self.entries.iter().skip_while(move |e| e.log_id.index < start).take_while(move |e| e.log_id.index < end)
+        self.entries
+            .iter()
+            .skip_while(move |e| e.log_id.index < start)
+            .take_while(move |e| e.log_id.index < end)
     }
 }
 
@@ -134,7 +137,8 @@ impl LogStore {
         let (tx, rx) = oneshot::channel();
         // The receiver is gone only when openraft is.
         self.writer.send(op(Box::new(move |result| drop(tx.send(result))))).await?;
-        rx.await.map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the log writer has stopped"))?
+        rx.await
+            .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the log writer has stopped"))?
     }
 
     /// Reads `start..end`, stopping early once `octets_max` are exceeded.
@@ -179,17 +183,18 @@ fn read_engine(
     let mut out = Vec::new();
     let mut total = 0;
     let mut fault = None;
-    engine.range(start, end, &mut |key, frame| {
-        match crate::log::decode(key, frame).map_err(|e| e.to_string()).and_then(entry) {
-            Ok(entry) => {
-                total += octets(&entry);
-                out.push(entry);
-                if total > octets_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            }
-            Err(e) => {
-                fault = Some(format!("log entry {key}: {e}"));
-                ControlFlow::Break(())
-            }
+    engine.range(start, end, &mut |key, frame| match crate::log::decode(key, frame)
+        .map_err(|e| e.to_string())
+        .and_then(entry)
+    {
+        Ok(entry) => {
+            total += octets(&entry);
+            out.push(entry);
+            if total > octets_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+        Err(e) => {
+            fault = Some(format!("log entry {key}: {e}"));
+            ControlFlow::Break(())
         }
     })?;
     fault.map_or(Ok(out), |text| Err(io::Error::new(io::ErrorKind::InvalidData, text)))

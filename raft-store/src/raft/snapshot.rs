@@ -10,9 +10,9 @@
 //! when it is whole and durable; two are kept, so that one damaged file does not cost the node its identity.
 
 mod reader;
-mod writer;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use super::wire::proto;
 use super::{LogId, SnapshotMeta, StoredMembership};

@@ -1,14 +1,22 @@
 //! Raft's messages as protobuf, and back. Whatever arrives is checked; a missing field is an error, never a default.
 
-use super::{CommittedLeaderId, LogEntry, LogId, LogPayload, Membership, Payload, StoredMembership, Vote};
+use super::{
+    CommittedLeaderId, LogEntry, LogId, LogPayload, Membership, Payload, StoredMembership, Vote,
+};
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, VoteRequest, VoteResponse};
 use openraft::vote::RaftLeaderId as _;
 use openraft::{BasicNode, EntryPayload};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Generated from `proto/raft.proto`.
-#[allow(missing_docs, clippy::all, clippy::wildcard_enum_match_arm, clippy::too_many_lines, unreachable_pub)]
 pub(crate) mod proto {
+    #![allow(
+        clippy::all,
+        missing_docs,
+        unreachable_pub,
+        reason = "generated code: its documentation is the .proto file"
+    )]
+
     tonic::include_proto!("tandem.raft.v1");
 }
 
@@ -108,9 +116,7 @@ impl From<LogEntry> for proto::LogEntry {
             EntryPayload::Normal(Payload(octets)) => {
                 Some(proto::log_entry::Payload::Normal(octets.to_vec()))
             }
-            EntryPayload::Membership(m) => {
-                Some(proto::log_entry::Payload::Membership((&m).into()))
-            }
+            EntryPayload::Membership(m) => Some(proto::log_entry::Payload::Membership((&m).into())),
         };
         Self { id: Some(entry.log_id.into()), payload }
     }
@@ -126,9 +132,7 @@ impl proto::LogEntry {
             Some(proto::log_entry::Payload::Normal(octets)) => {
                 LogPayload::Normal(Payload(octets.into()))
             }
-            Some(proto::log_entry::Payload::Membership(m)) => {
-                LogPayload::Membership(m.try_into()?)
-            }
+            Some(proto::log_entry::Payload::Membership(m)) => LogPayload::Membership(m.try_into()?),
         };
         Ok(LogEntry { log_id, payload })
     }
@@ -152,12 +156,17 @@ impl TryFrom<proto::AppendRequest> for AppendEntriesRequest<super::TypeConfig> {
         Ok(Self {
             vote: need_vote(request.vote)?,
             prev_log_id: request.prev.map(Into::into),
-            entries: request.entries.into_iter().map(proto::LogEntry::into_entry).collect::<Result<_, _>>()?,
+            entries: request
+                .entries
+                .into_iter()
+                .map(proto::LogEntry::into_entry)
+                .collect::<Result<_, _>>()?,
             leader_commit: request.commit.map(Into::into),
         })
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is an argument of map")]
 pub(crate) fn append_reply(result: StreamResult) -> proto::AppendReply {
     use proto::append_reply::Result as R;
     let result = match result {

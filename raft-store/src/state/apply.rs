@@ -1,4 +1,5 @@
-//! One entry at a time: same entries in, same state, replies and changes out, on every node and in every build.
+//! One entry at a time: same entries in, same state, replies and changes out, on every node and in
+//! every build.
 
 use super::State;
 use super::clients::Known;
@@ -31,7 +32,8 @@ impl Effects {
 }
 
 impl State {
-    /// Applies one entry. Total: a command that cannot be carried out changes nothing and is answered with a refusal.
+    /// Applies one entry. Total: a command that cannot be carried out changes nothing and is
+    /// answered with a refusal.
     pub fn apply(&mut self, revision: Revision, entry: &Entry) -> (Reply, Vec<Change>) {
         self.advance(revision);
         // A new leader's clock may lag; ours never steps back.

@@ -97,7 +97,8 @@ fn check_pools_together(pool: &Pool, other: &Pool) -> Result<(), Refusal> {
     {
         return clash("public addresses overlap the range");
     }
-    // Equal NAT pools share their blocks, but only inside a group: a public address is routed to one owner.
+    // Equal NAT pools share their blocks, but only inside a group: a public address is routed to
+    // one owner.
     if let (Some(a), Some(b)) = (&pool.nat, &other.nat)
         && overlap(a.public, b.public)
         && (a != b || pool.group != other.group)
@@ -228,7 +229,8 @@ impl State {
         Some(state)
     }
 
-    /// Enters a pool and counts in the sessions that have drawn from it. May leave a half-changed state when it refuses.
+    /// Enters a pool and counts in the sessions that have drawn from it. May leave a half-changed
+    /// state when it refuses.
     pub(super) fn put_pool_in(
         &mut self,
         pool: &Pool,

@@ -78,7 +78,8 @@ impl State {
         Ok(())
     }
 
-    /// Refuses when the node owns a group: its session changes would still be taken, or nobody would serve the group.
+    /// Refuses when the node owns a group: its session changes would still be taken, or nobody
+    /// would serve the group.
     fn owns_nothing(&self, id: NodeId) -> Result<(), Refusal> {
         match self.groups.values().find(|group| group.owner == Some(id)) {
             None => Ok(()),
@@ -151,7 +152,8 @@ impl State {
         if token.expires_at <= self.time || token.role != node.role {
             return Err(Refusal::InvalidToken);
         }
-        // The index of a committed entry is given once for ever. Ids that operators chose may stand in its way.
+        // The index of a committed entry is given once for ever. Ids that operators chose may stand
+        // in its way.
         let id = NodeId(effects.revision.0);
         if self.nodes.contains_key(&id) {
             return Err(Refusal::Invalid(format!("node id {id} is taken, try again")));
@@ -162,8 +164,8 @@ impl State {
         Ok(Reply::NodeId(id))
     }
 
-    /// Never lowers the level. A level above [`LEVEL_SUPPORTED`] is taken like any other, since builds that know it do
-    /// so too; this build's node then stops.
+    /// Never lowers the level. A level above [`LEVEL_SUPPORTED`] is taken like any other, since
+    /// builds that know it do so too; this build's node then stops.
     pub(super) fn raise_level(&mut self, level: u32, effects: &mut Effects) {
         if level > self.level {
             self.level = level;
@@ -213,7 +215,7 @@ impl State {
     }
 }
 
-/// The level of a new cluster. It does not follow [`LEVEL_SUPPORTED`] by itself: two builds must not bootstrap the same
-/// entry to different levels.
+/// The level of a new cluster. It does not follow [`LEVEL_SUPPORTED`] by itself: two builds must
+/// not bootstrap the same entry to different levels.
 const LEVEL_AT_BOOTSTRAP: u32 = 1;
 const _: () = assert!(LEVEL_AT_BOOTSTRAP <= LEVEL_SUPPORTED);

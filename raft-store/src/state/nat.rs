@@ -17,7 +17,8 @@ pub struct NatUsage {
     pub used: u64,
 }
 
-/// The port blocks of a range of public addresses, shared by the pools that name the same range and block size.
+/// The port blocks of a range of public addresses, shared by the pools that name the same range and
+/// block size.
 ///
 /// Block `n` is the `n % per_address`-th of address `n / per_address`.
 #[derive(Clone, Debug)]

@@ -19,8 +19,8 @@ pub struct PoolUsage {
 
 /// A pool with its free addresses.
 ///
-/// Free means: in the range, held by no session, set aside for no subscriber, not resting after a decline and no
-/// gateway. A free address is either fresh or freed, never both.
+/// Free means: in the range, held by no session, set aside for no subscriber, not resting after a
+/// decline and no gateway. A free address is either fresh or freed, never both.
 #[derive(Clone, Debug)]
 pub(super) struct PoolState {
     pub(super) pool: Arc<Pool>,
@@ -28,8 +28,9 @@ pub(super) struct PoolState {
     pub(super) sessions: u64,
     /// Free and never used.
     fresh: RangeSet,
-    /// Free and used before, the one that was released first in front. A client that comes back finds its former
-    /// address longest in this way, and late packets for a former holder do not reach the next one.
+    /// Free and used before, the one that was released first in front. A client that comes back
+    /// finds its former address longest in this way, and late packets for a former holder do not
+    /// reach the next one.
     freed: OrdSet<(Revision, Ipv4Addr)>,
     freed_at: OrdMap<Ipv4Addr, Revision>,
 }
@@ -98,7 +99,8 @@ impl PoolState {
         let host_bits = 32_u32.saturating_sub(self.pool.prefix_len.into());
         let mask = u32::MAX.checked_shl(host_bits).unwrap_or(0);
         let (address, gateway) = (u32::from(address), u32::from(self.pool.gateway));
-        // The first and last address of a network of more than two are its own and the broadcast address.
+        // The first and last address of a network of more than two are its own and the broadcast
+        // address.
         address & mask == gateway & mask
             && (host_bits < 2 || (address & !mask != 0 && address | mask != u32::MAX))
     }

@@ -148,7 +148,8 @@ impl State {
         self.by_attachment.range(all).filter_map(|(_, _, id)| self.sessions.get(id))
     }
 
-    /// The lease of a DHCP client: by its identifier, or by its MAC when that is empty, on its port and VLANs.
+    /// The lease of a DHCP client: by its identifier, or by its MAC when that is empty, on its port
+    /// and VLANs.
     #[must_use]
     pub fn lease_by_client(
         &self,
@@ -202,7 +203,8 @@ impl State {
         self.join_tokens.get(hash).copied()
     }
 
-    /// When the next lease, rest of an address or join token ends: an `Expire` before it does nothing.
+    /// When the next lease, rest of an address or join token ends: an `Expire` before it does
+    /// nothing.
     #[must_use]
     pub fn next_expiry(&self) -> Option<UnixMs> {
         let lease = self.by_end.get_min().map(|&(at, _)| at);
@@ -211,10 +213,11 @@ impl State {
         lease.into_iter().chain(rest).chain(token).min()
     }
 
-    /// A free address of the pool, to be offered: `wanted` when it is free, else the one that `apply` would choose.
+    /// A free address of the pool, to be offered: `wanted` when it is free, else the one that
+    /// `apply` would choose.
     ///
-    /// `skip` rules out addresses that were offered already; there are few of them. Nothing is promised: until the
-    /// grant is applied, another may get the address.
+    /// `skip` rules out addresses that were offered already; there are few of them. Nothing is
+    /// promised: until the grant is applied, another may get the address.
     #[must_use]
     pub fn free_address(
         &self,

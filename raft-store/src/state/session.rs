@@ -24,7 +24,8 @@ const EXPIRE_MAX: usize = 1024;
 const REST_S: u64 = 600;
 /// Most addresses of one pool that rest at one time.
 const RESTING_MAX: u64 = 1024;
-/// At most one address in so many of a pool rests: a client that declines everything must not empty it.
+/// At most one address in so many of a pool rests: a client that declines everything must not empty
+/// it.
 const RESTING_SHARE: u64 = 4;
 
 /// RFC 2131 §3.3: a lease of all ones never ends.
@@ -59,7 +60,8 @@ impl State {
         let mut replies = Vec::with_capacity(batch.ops.len());
         let first_id = effects.revision.0.saturating_mul(IDS_PER_ENTRY);
         for (op, id) in batch.ops.iter().zip(first_id..) {
-            // No operation changes an owner; the check stands here so that each one has its own answer.
+            // No operation changes an owner; the check stands here so that each one has its own
+            // answer.
             let reply = self
                 .check_owner(batch)
                 .and_then(|()| self.session_op(batch.group, SessionId(id), op, effects));
@@ -195,8 +197,8 @@ impl State {
         {
             return Ok(self.change(session, effects, |new| new.kind = SessionKind::Dhcp(lease)));
         }
-        // One host has one lease: the data plane knows it by its MAC. So a network boot's lease, whose client
-        // identifier differs from the system's, gives way.
+        // One host has one lease: the data plane knows it by its MAC. So a network boot's lease,
+        // whose client identifier differs from the system's, gives way.
         let other = |session: &&Arc<Session>| {
             matches!(session.kind, SessionKind::Dhcp(_))
                 && known.as_ref().is_none_or(|known| known.id != session.id)
@@ -283,7 +285,8 @@ impl State {
         Ok(OpReply::Session(session))
     }
 
-    /// Makes the next version of a session. `edit` leaves alone what the indexes hold, but for the lease's end.
+    /// Makes the next version of a session. `edit` leaves alone what the indexes hold, but for the
+    /// lease's end.
     fn change(
         &mut self,
         session: &Arc<Session>,
@@ -325,7 +328,8 @@ impl State {
         }
     }
 
-    /// Ends the lease of an address that somebody else uses, and lets the address rest. RFC 2131 §4.3.3.
+    /// Ends the lease of an address that somebody else uses, and lets the address rest. RFC 2131
+    /// §4.3.3.
     fn decline(
         &mut self,
         group: GroupId,

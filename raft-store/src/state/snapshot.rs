@@ -1,7 +1,7 @@
 //! The state as records, and back.
 //!
-//! Only what cannot be derived is written. Indexes, free addresses, free session ids and free port blocks are built anew,
-//! and a record that contradicts another is found in doing so.
+//! Only what cannot be derived is written. Indexes, free addresses, free session ids and free port
+//! blocks are built anew, and a record that contradicts another is found in doing so.
 
 use super::clients::Window;
 use super::{Cluster, JoinToken, State};
@@ -162,7 +162,8 @@ impl State {
         hash.finalize().into()
     }
 
-    /// Builds the state that [`State::sections`] described. The order of the sections does not matter.
+    /// Builds the state that [`State::sections`] described. The order of the sections does not
+    /// matter.
     ///
     /// # Errors
     /// [`SnapshotError`] when a section is unknown, a record damaged, or the records contradict each other.

@@ -239,10 +239,8 @@ fn check_lag(status: &RaftStatus, node: NodeId) -> Result<(), String> {
     }
 }
 
-type Changed = Result<
-    ClientWriteResponse<TypeConfig>,
-    RaftError<TypeConfig, ClientWriteError<TypeConfig>>,
->;
+type Changed =
+    Result<ClientWriteResponse<TypeConfig>, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
 
 fn changed(result: Changed) -> AdminOutcome {
     match result {

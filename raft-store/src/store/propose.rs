@@ -329,10 +329,7 @@ fn outcome(result: Option<Result<WriteResult<TypeConfig>, Fatal<TypeConfig>>>) -
 }
 
 /// Forwards proposals to the leader until the store stops.
-pub(super) async fn run_forward(
-    inner: Arc<Inner>,
-    ends: mpsc::Receiver<(NodeId, Pending)>,
-) {
+pub(super) async fn run_forward(inner: Arc<Inner>, ends: mpsc::Receiver<(NodeId, Pending)>) {
     let mut queue = ends;
     let slots = Arc::new(Semaphore::new(BATCHES_IN_FLIGHT_MAX));
     let mut batch = Vec::with_capacity(BATCH_MAX);

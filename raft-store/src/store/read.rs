@@ -109,8 +109,7 @@ impl Inner {
 
     async fn remote_index(&self, leader: NodeId) -> Result<u64, NoAnswer> {
         use proto::read_index_reply::Outcome;
-        let mut client =
-            self.client(leader, Lane::Forward).map_err(|_| NoAnswer::NotLeader)?;
+        let mut client = self.client(leader, Lane::Forward).map_err(|_| NoAnswer::NotLeader)?;
         let call = client.read_index(proto::ReadIndexRequest {});
         match timeout(self.round_within(), call).await {
             Ok(Ok(reply)) => match reply.into_inner().outcome {

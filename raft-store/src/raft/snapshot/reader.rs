@@ -64,7 +64,10 @@ fn ended(e: io::Error) -> SnapshotError {
 }
 
 /// Reads and checks a whole snapshot.
-pub(crate) fn read(handle: &SnapshotHandle, cluster: &ClusterId) -> Result<Contents, SnapshotError> {
+pub(crate) fn read(
+    handle: &SnapshotHandle,
+    cluster: &ClusterId,
+) -> Result<Contents, SnapshotError> {
     // A descriptor of its own: the handle's position is shared by all who hold it.
     let mut file = File::open(&handle.path).or_else(|_| handle.file.try_clone())?;
     file.rewind()?;

@@ -7,7 +7,10 @@ fn cluster() -> ClusterId {
 }
 
 fn meta_at(index: u64) -> SnapshotMeta {
-    SnapshotMeta { last_log_id: Some(log_id(3, index)), last_membership: StoredMembership::default() }
+    SnapshotMeta {
+        last_log_id: Some(log_id(3, index)),
+        last_membership: StoredMembership::default(),
+    }
 }
 
 fn sections(seed: u8) -> Vec<Section> {

@@ -8,7 +8,8 @@ use model::{
 };
 use proptest::prelude::*;
 
-/// A step whose numbers find their meaning in the state at hand, so that most commands hit something.
+/// A step whose numbers find their meaning in the state at hand, so that most commands hit
+/// something.
 #[derive(Clone, Debug)]
 struct Step {
     what: u8,
@@ -31,7 +32,7 @@ fn some_session(state: &State, n: u8) -> SessionId {
 }
 
 fn wanted(m: u8, net: u8) -> Option<String> {
-    (m % 3 == 0).then(|| format!("10.0.{net}.{}", m % 16))
+    m.is_multiple_of(3).then(|| format!("10.0.{net}.{}", m % 16))
 }
 
 fn op(state: &State, what: u8, n: u8, m: u8) -> SessionOp {
@@ -56,7 +57,7 @@ fn changed_pool(n: u8, m: u8) -> Pool {
     match n % 4 {
         0 => Pool { range: format!("10.0.0.10-10.0.0.{last}").parse().unwrap(), ..ppp_pool() },
         1 => Pool { gateway: ip(&format!("10.0.1.{}", m % 10)), ..dhcp_pool() },
-        2 => Pool { nat: ppp_pool().nat.filter(|_| m % 2 == 0), ..dhcp_pool() },
+        2 => Pool { nat: ppp_pool().nat.filter(|_| m.is_multiple_of(2)), ..dhcp_pool() },
         _ => {
             pool("zz", GroupService::Dhcp, &format!("10.0.1.20-10.0.1.{}", 20 + m % 4), "10.0.1.5")
         }
@@ -91,7 +92,7 @@ fn command(state: &State, step: &Step) -> Command {
         32 | 33 => Command::PutPool(changed_pool(n, m)),
         34 => Command::RemovePool(["ppp", "dhcp", "zz"][usize::from(n % 3)].to_owned()),
         35 | 36 => {
-            let address = (m % 2 == 0).then(|| format!("10.0.0.{}", 8 + m % 8));
+            let address = m.is_multiple_of(2).then(|| format!("10.0.0.{}", 8 + m % 8));
             Command::PutSubscriber(subscriber(&format!("u{}", n % 4), address.as_deref()))
         }
         37 => Command::RemoveSubscriber(format!("u{}", n % 4)),

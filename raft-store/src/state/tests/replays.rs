@@ -15,7 +15,8 @@ fn a_repetition_gets_the_same_reply_and_changes_nothing() {
     let second = cluster.run_as(Some((7, 2)), batch(2));
     let revision = cluster.state.group(EAST).unwrap().revision;
     for (sequence, want) in [(1, &first), (2, &second), (1, &first)] {
-        // A repetition is known by its number; that it carries something else is the client's fault.
+        // A repetition is known by its number; that it carries something else is the client's
+        // fault.
         let reply = cluster.run_as(Some((7, sequence)), batch(3));
         assert_eq!(reply, *want, "sequence {sequence}");
         assert_eq!(cluster.changes, []);

@@ -209,7 +209,8 @@ fn a_known_client_keeps_its_lease_and_address() {
 #[test]
 fn one_host_has_one_lease() {
     // MAC, client id, wanted address; the address it gets, whether the old session goes
-    let table: &[(u8, &[u8], Option<&str>, &str, bool)] = &[
+    type Row<'a> = (u8, &'a [u8], Option<&'a str>, &'a str, bool);
+    let table: &[Row<'_>] = &[
         (2, b"id", None, "10.0.1.1", true), // the client at another MAC keeps its address
         (1, b"id2", None, "10.0.1.1", true), // the host under another identifier, too
         (1, b"", None, "10.0.1.1", true),
