@@ -48,7 +48,8 @@ pub async fn failover(args: FailoverArgs) -> Result<()> {
         }
     };
     let half = args.sessions / 2;
-    let mut lab = Lab::raise(Plan::new(args.sessions - half, half), "policer", 3600, args.json).await?;
+    let mut lab =
+        Lab::raise(Plan::new(args.sessions - half, half), "policer", 3600, args.json).await?;
     let mut rows = Vec::new();
     for &fault in &args.faults {
         let mut row = Row::new(fault);
@@ -76,7 +77,14 @@ pub async fn failover(args: FailoverArgs) -> Result<()> {
 
 impl Row {
     fn new(fault: Fault) -> Self {
-        Self { fault, up: vec![], down: vec![], medians: vec![], kept: Kept::default(), recovery: vec![] }
+        Self {
+            fault,
+            up: vec![],
+            down: vec![],
+            medians: vec![],
+            kept: Kept::default(),
+            recovery: vec![],
+        }
     }
 
     fn add(&mut self, m: &Measured) {
@@ -96,10 +104,13 @@ impl Row {
 }
 
 fn print_table(rows: &[Row], yardstick: Percentiles, owners: usize) {
-    println!("\nFAULT      UP p50/p99/max ms        DOWN p50/p99/max ms      KEPT         LOST  REDIALLED  VS KEEPALIVED");
+    println!(
+        "\nFAULT      UP p50/p99/max ms        DOWN p50/p99/max ms      KEPT         LOST  REDIALLED  VS KEEPALIVED"
+    );
     for row in rows {
         let text = |p: Percentiles| format!("{}/{}/{}", p.p50, p.p99, p.max);
-        let (up, down) = (Percentiles::of(&mut row.up.clone()), Percentiles::of(&mut row.down.clone()));
+        let (up, down) =
+            (Percentiles::of(&mut row.up.clone()), Percentiles::of(&mut row.down.clone()));
         let ratio = row.gap().p50 / yardstick.p50.max(0.001);
         let kept = format!("{}/{}", row.kept.kept, row.kept.sessions);
         println!(
@@ -111,7 +122,10 @@ fn print_table(rows: &[Row], yardstick: Percentiles, owners: usize) {
             row.kept.redialled
         );
     }
-    println!("keepalived (100 ms adverts, cable cut): p50 {} ms, max {} ms", yardstick.p50, yardstick.max);
+    println!(
+        "keepalived (100 ms adverts, cable cut): p50 {} ms, max {} ms",
+        yardstick.p50, yardstick.max
+    );
     println!("owners on the wire at one time, at most: {owners}");
 }
 

@@ -48,7 +48,7 @@ pub struct ChaosArgs {
 pub struct Timeline(Vec<String>);
 
 impl Timeline {
-    fn note(&mut self, quiet: bool, started: model::Tick, text: String) {
+    fn note(&mut self, quiet: bool, started: model::Tick, text: &str) {
         let line = format!("{:>7.2} s  {text}", boottime_now().since(started).as_secs_f64());
         if !quiet {
             println!("{line}");
@@ -138,12 +138,17 @@ impl Run {
             nemesis.heal(&mut self.lab)?;
         }
         let healed = boottime_now();
-        let whole = eventually("the cluster is whole and everything flows", RECOVERY_MAX, || async {
-            let status = self.lab.cluster.status().await?;
-            ensure!(self.lab.cluster.is_ready(&status), "not whole: {}", serde_json::to_string(&status)?);
-            ensure!(self.stay_flowing(healed), "some sessions are silent");
-            Ok(())
-        });
+        let whole =
+            eventually("the cluster is whole and everything flows", RECOVERY_MAX, || async {
+                let status = self.lab.cluster.status().await?;
+                ensure!(
+                    self.lab.cluster.is_ready(&status),
+                    "not whole: {}",
+                    serde_json::to_string(&status)?
+                );
+                ensure!(self.stay_flowing(healed), "some sessions are silent");
+                Ok(())
+            });
         whole.await?;
         let took = boottime_now().since(healed);
         self.recovery.push(took);
@@ -165,7 +170,8 @@ impl Run {
     async fn pick(&mut self) -> Result<Nemesis> {
         let owner = self.lab.cluster.owner().await;
         let status = self.lab.cluster.status().await;
-        let leader = status.ok().and_then(|s| s.leader).and_then(|n| self.lab.cluster.by_name(&n).ok());
+        let leader =
+            status.ok().and_then(|s| s.leader).and_then(|n| self.lab.cluster.by_name(&n).ok());
         let all = Nemesis::candidates(owner.ok(), leader, self.lab.cluster.nodes());
         match all.choose(&mut self.rng) {
             Some(nemesis) => Ok(nemesis.clone()),
@@ -210,6 +216,6 @@ impl Run {
     }
 
     fn note(&mut self, text: String) {
-        self.timeline.note(self.quiet, self.started, text);
+        self.timeline.note(self.quiet, self.started, &text);
     }
 }

@@ -50,7 +50,9 @@ pub async fn run(args: DemoArgs) -> Result<()> {
     };
     say(format!("\n{}", cluster_table(&lab.cluster.status().await?)));
     let owner = lab.cluster.owner().await?;
-    say(format!("killing the owner, {owner}, with SIGKILL while every session sends and receives ..."));
+    say(format!(
+        "killing the owner, {owner}, with SIGKILL while every session sends and receives ..."
+    ));
     let kill = lab.measure(Fault::Kill).await?;
     report(&say, "kill", &kill);
     say(format!("\n{}", cluster_table(&lab.cluster.status().await?)));

@@ -61,11 +61,19 @@ impl Lab {
     ///
     /// # Errors
     /// What failed first.
-    pub async fn raise(plan: Plan, shaper: &'static str, lease_s: u32, quiet: bool) -> Result<Self> {
+    pub async fn raise(
+        plan: Plan,
+        shaper: &'static str,
+        lease_s: u32,
+        quiet: bool,
+    ) -> Result<Self> {
         let settings = Settings { bngd: sibling("bngd")?, users: plan.pppoe, lease_s, shaper };
         let step = spinner(quiet, "cluster: starting 2 data nodes and a witness");
-        let cluster = Cluster::start(topology::Topology { nodes: DATA_NODES + 1 }, settings).await?;
-        step.finish_with_message("cluster: 2 data nodes and a witness, all voting, fence open on one");
+        let cluster =
+            Cluster::start(topology::Topology { nodes: DATA_NODES + 1 }, settings).await?;
+        step.finish_with_message(
+            "cluster: 2 data nodes and a witness, all voting, fence open on one",
+        );
         let watcher = Watcher::start(DATA_NODES)?;
         let subscribers = Subscribers::start(plan)?;
         let lab = Self { watcher, subscribers, cluster };
@@ -79,12 +87,16 @@ impl Lab {
         let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(total) };
         bar.set_style(ProgressStyle::with_template("subscribers: {bar:40} {pos}/{len} {msg}")?);
         self.subscribers.dial_all();
-        let within = Duration::from_secs(60) + Duration::from_millis(10) * u32::try_from(plan.total())?;
+        let within =
+            Duration::from_secs(60) + Duration::from_millis(10) * u32::try_from(plan.total())?;
         eventually("all subscribers are up", within, || async {
             self.subscribers.check()?;
             let (pppoe, dhcp) = self.subscribers.up();
             bar.set_position(u64::try_from(pppoe + dhcp)?);
-            ensure!(pppoe == plan.pppoe && dhcp == plan.dhcp, "{pppoe} PPPoE and {dhcp} DHCP are up");
+            ensure!(
+                pppoe == plan.pppoe && dhcp == plan.dhcp,
+                "{pppoe} PPPoE and {dhcp} DHCP are up"
+            );
             Ok(())
         })
         .await?;
@@ -118,7 +130,10 @@ impl Lab {
     /// # Errors
     /// When it does not become whole in time.
     pub async fn wait_ready(&self, within: Duration) -> Result<()> {
-        self.cluster.wait("the cluster is whole", within, |s| self.cluster.is_ready(s)).await.map(|_| ())
+        self.cluster
+            .wait("the cluster is whole", within, |s| self.cluster.is_ready(s))
+            .await
+            .map(|_| ())
     }
 
     /// Strikes the owner, measures, heals, and waits until the cluster is whole again.
@@ -135,10 +150,16 @@ impl Lab {
         // A daemon that is gone leaves its kernel forwarding until the fence falls: only what arrives
         // after the lease has certainly ended shows the new owner.
         let new_owner = self.changed_owner(node, RECOVER).await;
-        self.flowing(boottime_now()).await.map_err(|e| e.context(format!("after {fault} of {node}")))?;
+        self.flowing(boottime_now())
+            .await
+            .map_err(|e| e.context(format!("after {fault} of {node}")))?;
         new_owner?;
         if fault == Fault::Pause {
-            let _ = tokio::time::timeout(PAUSE.saturating_sub(boottime_now().since(struck_at)), std::future::pending::<()>()).await;
+            let _ = tokio::time::timeout(
+                PAUSE.saturating_sub(boottime_now().since(struck_at)),
+                std::future::pending::<()>(),
+            )
+            .await;
         }
         let (up, down) = self.subscribers.silences(&mark_again);
         let healed_at = boottime_now();
@@ -190,7 +211,8 @@ pub fn cluster_table(status: &api::types::ClusterStatus) -> String {
             Some(model::Fence::Shut) => "shut",
             None => "-",
         };
-        let programmed = here.and_then(|h| h.programmed_revision).map_or_else(|| "-".into(), |p| p.to_string());
+        let programmed =
+            here.and_then(|h| h.programmed_revision).map_or_else(|| "-".into(), |p| p.to_string());
         let owner = if owns { "owner" } else { "-" };
         out += &format!(
             "{:<5} {role:<8} {:<9} {applied:<9} {owner:<6} {fence:<6} {programmed}\n",
@@ -200,5 +222,8 @@ pub fn cluster_table(status: &api::types::ClusterStatus) -> String {
     }
     let (cluster, group) = (&status.cluster_id, cluster::GROUP);
     let epoch = status.groups.first().map_or(0, |g| g.epoch.0);
-    out + &format!("cluster {cluster}, group {group} at epoch {epoch}, revision {}\n", status.revision)
+    out + &format!(
+        "cluster {cluster}, group {group} at epoch {epoch}, revision {}\n",
+        status.revision
+    )
 }

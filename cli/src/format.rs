@@ -6,7 +6,7 @@ pub(crate) fn rate(bps: u64) -> String {
         return "unlimited".to_owned();
     }
     for (unit, suffix) in [(1_000_000_000, "G"), (1_000_000, "M"), (1000, "k")] {
-        if bps >= unit && bps % (unit / 10) == 0 {
+        if bps >= unit && bps.is_multiple_of(unit / 10) {
             let (whole, tenth) = (bps / unit, bps % unit / (unit / 10));
             return if tenth == 0 {
                 format!("{whole}{suffix}")

@@ -81,8 +81,8 @@ impl Access {
         let Some(group) = state.group(self.group).cloned() else { return };
         let Ok(mut feed) = self.local.store.changes(state.applied()) else { return };
         let mut announcer = Announcer::new(&group, &state);
-        self.send_announcement(announcer.start(clock::now()));
-        self.send_announcement(announcer.add_vlans(&group, &state));
+        self.send_announcement(&announcer.start(clock::now()));
+        self.send_announcement(&announcer.add_vlans(&group, &state));
         let mut engine = Engine::new(&group, &state, self.counters.clone(), clock::now());
         info!(group = group.name, %epoch, sessions = engine.resuming(), "serving subscribers");
         let mut lease = self.local.lease.status();
@@ -114,7 +114,7 @@ impl Access {
             }
             let now = clock::now();
             engine.on_time(&self.local.store.state(), now);
-            self.send_announcement(announcer.step(now));
+            self.send_announcement(&announcer.step(now));
             for output in engine.take_output() {
                 self.carry_out(output, epoch, &mut outcomes);
             }
@@ -122,7 +122,12 @@ impl Access {
         info!(group = group.name, %epoch, "no longer serving");
     }
 
-    fn carry_out(&self, output: Output, epoch: Epoch, outcomes: &mut FuturesUnordered<BoxFuture<'static, Outcome>>) {
+    fn carry_out(
+        &self,
+        output: Output,
+        epoch: Epoch,
+        outcomes: &mut FuturesUnordered<BoxFuture<'static, Outcome>>,
+    ) {
         match output {
             Output::Send { port, frame } => {
                 if let Some(socket) = self.ports.access.get(&port)
@@ -150,7 +155,7 @@ impl Access {
         }
     }
 
-    fn send_announcement(&self, frames: crate::announce::Frames) {
+    fn send_announcement(&self, frames: &crate::announce::Frames) {
         for frame in &frames.access {
             for socket in self.ports.access.values() {
                 if let Err(error) = socket.send(frame) {

@@ -18,8 +18,12 @@ pub struct Frames {
 }
 
 /// When the first announcement is repeated: a frame may be lost while links settle.
-const REPEAT: [Duration; 4] =
-    [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
+const REPEAT: [Duration; 4] = [
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_secs(2),
+];
 /// VRRP advertisement interval, in centiseconds (RFC 9568 §5.2.7).
 const ADVERT_CS: u16 = 100;
 const ADVERT: Duration = Duration::from_secs(1);
@@ -46,10 +50,15 @@ impl Announcer {
         let dhcp: BTreeSet<Ipv4Addr> =
             state.pools_of(group.id, GroupService::Dhcp).map(|p| p.gateway).collect();
         let arp_addresses = if dhcp.is_empty() { gateways.clone() } else { dhcp };
-        let arp_access = arp_addresses.iter().map(|ip| gratuitous(vmac, *ip, Vlans::NONE)).collect();
+        let arp_access =
+            arp_addresses.iter().map(|ip| gratuitous(vmac, *ip, Vlans::NONE)).collect();
         let advert = |addresses: Vec<IpAddr>, from: Ipv4Addr| {
-            let advert =
-                vrrp::Advert { vrid: group.vrid, priority: 255, max_advert_interval_cs: ADVERT_CS, addresses };
+            let advert = vrrp::Advert {
+                vrid: group.vrid,
+                priority: 255,
+                max_advert_interval_cs: ADVERT_CS,
+                addresses,
+            };
             vrrp::frame(&advert, from)
         };
         let advert_access = gateways
@@ -73,7 +82,8 @@ impl Announcer {
     /// VLAN, for PPPoE too, which has no ARP. Takes time that grows with the number of sessions, so
     /// it comes after [`Announcer::start`].
     pub fn add_vlans(&mut self, group: &Group, state: &State) -> Frames {
-        let vlans: BTreeSet<Vlans> = state.sessions_of(group.id).map(|s| s.attachment.vlans).collect();
+        let vlans: BTreeSet<Vlans> =
+            state.sessions_of(group.id).map(|s| s.attachment.vlans).collect();
         let tagged = vlans.into_iter().filter(|v| *v != Vlans::NONE);
         let mut access = Vec::new();
         for vlans in tagged {
@@ -120,6 +130,13 @@ impl Announcer {
 
 fn gratuitous(vmac: MacAddr, ip: Ipv4Addr, vlans: Vlans) -> Vec<u8> {
     let payload = Arp::gratuitous(vmac, ip).emit();
-    Frame { dst: MacAddr::BROADCAST, src: vmac, vlans, s_tag: false, ethertype: ethertype::ARP, payload: &payload }
-        .emit()
+    Frame {
+        dst: MacAddr::BROADCAST,
+        src: vmac,
+        vlans,
+        s_tag: false,
+        ethertype: ethertype::ARP,
+        payload: &payload,
+    }
+    .emit()
 }

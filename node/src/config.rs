@@ -235,7 +235,8 @@ impl Config {
         check_name(&raw.node.name).map_err(|p| at(raw.node.name.span().start, "node.name", p))?;
         let address = *raw.cluster.address.get_ref();
         if address.is_unspecified() {
-            let problem = format!("{address} is no address that peers can reach; give this node's own");
+            let problem =
+                format!("{address} is no address that peers can reach; give this node's own");
             return Err(at(raw.cluster.address.span().start, "cluster.address", problem));
         }
         let api_listen = raw.api.listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8443)));
@@ -243,13 +244,20 @@ impl Config {
             (Some(cert), Some(key)) => Some((cert.into_inner(), key)),
             (None, None) => None,
             (Some(cert), None) => {
-                return Err(at(cert.span().start, "api.tls_cert", "needs api.tls_key beside it".into()));
+                return Err(at(
+                    cert.span().start,
+                    "api.tls_cert",
+                    "needs api.tls_key beside it".into(),
+                ));
             }
-            (None, Some(_)) => return Err(at(0, "api.tls_key", "needs api.tls_cert beside it".into())),
+            (None, Some(_)) => {
+                return Err(at(0, "api.tls_key", "needs api.tls_cert beside it".into()));
+            }
         };
         let dataplane = match (raw.node.role, raw.dataplane) {
             (NodeRole::Witness, Some(d)) => {
-                let problem = "a witness forwards nothing; remove this section or set node.role = \"data\"";
+                let problem =
+                    "a witness forwards nothing; remove this section or set node.role = \"data\"";
                 return Err(at(d.span().start, "dataplane", problem.into()));
             }
             (NodeRole::Witness, None) => None,
@@ -295,7 +303,8 @@ fn check_dataplane(raw: RawDataplane) -> Result<DataplaneConfig, (&'static str, 
             return Err(("dataplane.access.port", "ports count from 1".into()));
         }
         if raw.access[..i].iter().any(|b| b.port == a.port || b.interface == a.interface) {
-            let problem = format!("interface {} or port {} stands there twice", a.interface, a.port);
+            let problem =
+                format!("interface {} or port {} stands there twice", a.interface, a.port);
             return Err(("dataplane.access", problem));
         }
     }
@@ -352,7 +361,10 @@ group = "g1"
             (GOOD.replace("bng1", "BNG 1"), "bngd.toml:3: node.name:"),
             (GOOD.replace("10.255.0.1", "0.0.0.0"), "bngd.toml:6: cluster.address:"),
             (GOOD.replace("name = \"bng1\"", "nam = \"bng1\""), "line 3"),
-            (GOOD.replace("name = \"bng1\"", "name = \"bng1\"\nrole = \"witness\""), "dataplane: a witness"),
+            (
+                GOOD.replace("name = \"bng1\"", "name = \"bng1\"\nrole = \"witness\""),
+                "dataplane: a witness",
+            ),
             (GOOD.replace("core = \"core\"", "kor = 1"), "unknown field `kor`"),
             (GOOD.replace("group = \"g1\"", "group = \"g1\"\nport = 0"), "dataplane.access.port:"),
         ];

@@ -80,7 +80,9 @@ impl Daemon {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at(dir))?;
         let bootstrap = bootstrap_token(&dir.join(BOOTSTRAP_FILE))?;
         let tls = match (&config.api_tls, load_identity(&config)?) {
-            (Some((cert, key)), _) => RustlsConfig::from_pem_file(cert, key).await.map_err(at(cert))?,
+            (Some((cert, key)), _) => {
+                RustlsConfig::from_pem_file(cert, key).await.map_err(at(cert))?
+            }
             (None, Some(identity)) => tls_of(&identity).await?,
             (None, None) => self_signed(&config).await?,
         };
@@ -103,7 +105,8 @@ impl Daemon {
         let router = api::router(Arc::new(Api::new(self.clone())))
             .into_make_service_with_connect_info::<std::net::SocketAddr>();
         let handle = axum_server::Handle::new();
-        let server = axum_server::bind_rustls(addr, self.tls.clone()).handle(handle.clone()).serve(router);
+        let server =
+            axum_server::bind_rustls(addr, self.tls.clone()).handle(handle.clone()).serve(router);
         let server = tokio::spawn(server);
         info!(%addr, name = self.config.name, "API listening");
         if let Some(identity) = load_identity(&self.config)? {
@@ -169,14 +172,21 @@ impl Daemon {
         local.store.clone().shutdown().await;
     }
 
-    async fn become_member(&self, identity: Identity, store: raft_store::Store) -> Result<Arc<Member>, DaemonError> {
+    async fn become_member(
+        &self,
+        identity: Identity,
+        store: raft_store::Store,
+    ) -> Result<Arc<Member>, DaemonError> {
         let ca = load_ca(&self.config)?;
         if self.config.api_tls.is_none() {
             let (chain, key) = chain_of(&identity);
             self.tls.reload_from_pem(chain, key).await.map_err(at(&self.config.data_dir))?;
         }
         let member = Member::start(&self.config, identity, ca, store).await?;
-        tokio::spawn(members::run(member.local.clone(), crate::member::lease_timing(self.config.profile)));
+        tokio::spawn(members::run(
+            member.local.clone(),
+            crate::member::lease_timing(self.config.profile),
+        ));
         if member.ca.get().is_none() {
             tokio::spawn(fetch_authority(member.clone(), self.config.data_dir.join("ca")));
         }
@@ -189,7 +199,10 @@ impl Daemon {
     ///
     /// # Errors
     /// [`api::ApiError`].
-    pub async fn init(&self, plan: api::types::InitPlan) -> Result<api::types::InitResponse, api::ApiError> {
+    pub async fn init(
+        &self,
+        plan: api::types::InitPlan,
+    ) -> Result<api::types::InitResponse, api::ApiError> {
         let _one = self.starting.lock().await;
         if self.member.get().is_some() {
             return Err(api::ApiError::AlreadyInitialised);
@@ -228,7 +241,10 @@ impl Daemon {
     ///
     /// # Errors
     /// [`api::ApiError`].
-    pub async fn join(&self, ticket: api::JoinTicket) -> Result<api::types::JoinResponse, api::ApiError> {
+    pub async fn join(
+        &self,
+        ticket: api::JoinTicket,
+    ) -> Result<api::types::JoinResponse, api::ApiError> {
         let _one = self.starting.lock().await;
         if self.member.get().is_some() {
             return Err(api::ApiError::AlreadyInitialised);
@@ -251,11 +267,9 @@ impl Daemon {
             timeout: START_TIMEOUT,
         })
         .map_err(internal)?;
-        let admitted = client
-            .admit(&admit)
-            .await
-            .map(|answer| answer.data)
-            .map_err(|e| api::ApiError::conflict(format!("the cluster did not admit this node: {e}")))?;
+        let admitted = client.admit(&admit).await.map(|answer| answer.data).map_err(|e| {
+            api::ApiError::conflict(format!("the cluster did not admit this node: {e}"))
+        })?;
         let identity = Identity {
             node: admitted.node_id,
             cluster_id: admitted.cluster_id.clone(),
@@ -289,14 +303,14 @@ impl Daemon {
         identity.save(&self.config.data_dir.join("identity"))?;
         keep_ca(&self.config.data_dir.join("ca"), ca)
     }
-
 }
 
 /// Copies the cluster's authority from a member, so that this node can admit others later.
 async fn fetch_authority(member: Arc<Member>, dir: PathBuf) {
     let local = &member.local;
     loop {
-        let others: Vec<NodeId> = local.store.state().nodes().map(|n| n.id).filter(|n| *n != local.me).collect();
+        let others: Vec<NodeId> =
+            local.store.state().nodes().map(|n| n.id).filter(|n| *n != local.me).collect();
         for node in others {
             let answer: Result<(String, String), String> =
                 local.ask(node, &peer::Request::Authority, AUTHORITY_TIMEOUT).await;
@@ -319,7 +333,10 @@ fn keep_ca(dir: &Path, ca: &ClusterCa) -> Result<(), DaemonError> {
     write_secret(&dir.join("ca.key"), ca.key_pem.expose())
 }
 
-async fn propose_first(store: &raft_store::Store, command: Command) -> Result<Reply, api::ApiError> {
+async fn propose_first(
+    store: &raft_store::Store,
+    command: Command,
+) -> Result<Reply, api::ApiError> {
     let give_up = clock::now() + START_TIMEOUT;
     loop {
         match store.propose(command.clone()).await {
@@ -330,9 +347,14 @@ async fn propose_first(store: &raft_store::Store, command: Command) -> Result<Re
     }
 }
 
-fn bootstrap_command(plan: api::types::InitPlan, cluster_id: ClusterId, node: Node) -> Result<Command, api::ApiError> {
+fn bootstrap_command(
+    plan: api::types::InitPlan,
+    cluster_id: ClusterId,
+    node: Node,
+) -> Result<Command, api::ApiError> {
     let admin = crate::service::hash_user(&plan.admin.username, &plan.admin.password)?;
-    let preferred = |names: &[String]| names.iter().filter(|n| **n == node.name).map(|_| node.id).collect();
+    let preferred =
+        |names: &[String]| names.iter().filter(|n| **n == node.name).map(|_| node.id).collect();
     let groups = plan
         .groups
         .iter()
@@ -352,7 +374,9 @@ fn bootstrap_command(plan: api::types::InitPlan, cluster_id: ClusterId, node: No
         .collect();
     let secret = match std::env::var("ABNG_API_SECRET") {
         Ok(secret) if secret.len() >= 16 => secret,
-        Ok(_) => return Err(api::ApiError::invalid("ABNG_API_SECRET", "has fewer than 16 characters")),
+        Ok(_) => {
+            return Err(api::ApiError::invalid("ABNG_API_SECRET", "has fewer than 16 characters"));
+        }
         Err(_) => hex::encode(rand::random::<[u8; 32]>()),
     };
     Ok(Command::Bootstrap(Box::new(Bootstrap {
@@ -434,7 +458,9 @@ async fn self_signed(config: &Config) -> Result<RustlsConfig, DaemonError> {
 
 async fn terminated() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

@@ -80,7 +80,11 @@ fn config(args: &DevArgs, data_dir: PathBuf) -> Config {
         api_tls: None,
         dataplane: Some(DataplaneConfig {
             simulated: true,
-            access: vec![crate::config::AccessConfig { interface: "sim0".into(), group: GROUP.into(), port: 1 }],
+            access: vec![crate::config::AccessConfig {
+                interface: "sim0".into(),
+                group: GROUP.into(),
+                port: 1,
+            }],
             core: None,
             xdp: dataplane::XdpMode::Auto,
             shaper: dataplane::Shaper::Policer,
@@ -140,11 +144,13 @@ async fn begin(daemon: &Arc<Daemon>, args: &DevArgs) -> Result<()> {
         return Ok(());
     }
     let proposer = Proposer::start(member.local.store.clone(), member.local.me, group);
-    let waiting: Vec<_> = (0..args.sessions).filter_map(|i| proposer.propose(epoch, simulated(i))).collect();
+    let waiting: Vec<_> =
+        (0..args.sessions).filter_map(|i| proposer.propose(epoch, simulated(i))).collect();
     for outcome in waiting {
         match outcome.await? {
             OpOutcome::Committed(OpReply::Session(_)) => {}
-            other => bail!("a simulated session did not come up: {other:?}"),
+            OpOutcome::Committed(reply) => bail!("a simulated session did not come up: {reply:?}"),
+            OpOutcome::Unknown => bail!("a simulated session got no answer"),
         }
     }
     Ok(())
@@ -152,8 +158,11 @@ async fn begin(daemon: &Arc<Daemon>, args: &DevArgs) -> Result<()> {
 
 fn simulated(i: u32) -> SessionOp {
     let [_, a, b, c] = i.to_be_bytes();
-    let attachment =
-        Attachment { port: PortId(1), vlans: Vlans { outer: 100, inner: 0 }, mac: MacAddr([0x02, 0, 0, a, b, c]) };
+    let attachment = Attachment {
+        port: PortId(1),
+        vlans: Vlans { outer: 100, inner: 0 },
+        mac: MacAddr([0x02, 0, 0, a, b, c]),
+    };
     if i.is_multiple_of(2) {
         let sid = u16::try_from(i / 2 + 1).unwrap_or(u16::MAX);
         SessionOp::PppoeUp {

@@ -58,7 +58,11 @@ fn main() -> ExitCode {
 fn log_to_stderr(args: &Args) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(&args.log).context("--log")?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if args.log_json { log.json().init() } else { log.init() }
+    if args.log_json {
+        log.json().init()
+    } else {
+        log.init()
+    }
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use crate::programmer::Programmer;
 use dataplane::{AccessPort, Dataplane, PacketSocket};
 use model::{GroupId, NodeId, PortId, Revision, Tick};
 use quorum_lease::Timing;
-use raft_store::{ClusterCa, Command, Identity, Role, RaftTiming, Store, StoreConfig};
+use raft_store::{ClusterCa, Command, Identity, RaftTiming, Role, Store, StoreConfig};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -40,7 +40,9 @@ pub enum MemberError {
         source: std::io::Error,
     },
     /// An interface could not be read.
-    #[error("cannot open {interface} for control frames: {source}; does the interface exist, and is the daemon root?")]
+    #[error(
+        "cannot open {interface} for control frames: {source}; does the interface exist, and is the daemon root?"
+    )]
     Socket {
         /// The interface.
         interface: String,
@@ -78,9 +80,15 @@ pub fn lease_timing(profile: Profile) -> Timing {
 fn raft_timing(profile: Profile) -> RaftTiming {
     let ms = Duration::from_millis;
     match profile {
-        Profile::Fast => RaftTiming { heartbeat: ms(15), election_min: ms(60), election_max: ms(100) },
-        Profile::Default => RaftTiming { heartbeat: ms(30), election_min: ms(120), election_max: ms(200) },
-        Profile::Wan => RaftTiming { heartbeat: ms(150), election_min: ms(1000), election_max: ms(2000) },
+        Profile::Fast => {
+            RaftTiming { heartbeat: ms(15), election_min: ms(60), election_max: ms(100) }
+        }
+        Profile::Default => {
+            RaftTiming { heartbeat: ms(30), election_min: ms(120), election_max: ms(200) }
+        }
+        Profile::Wan => {
+            RaftTiming { heartbeat: ms(150), election_min: ms(1000), election_max: ms(2000) }
+        }
     }
 }
 
@@ -135,15 +143,26 @@ impl Member {
         let manager = Manager::new(local.clone(), timing.lease);
         let counters = Arc::new(Counters::default());
         let ca = ca.map_or_else(OnceLock::new, OnceLock::from);
-        let member =
-            Arc::new(Self { local: local.clone(), manager: manager.clone(), identity, ca, counters, drift });
+        let member = Arc::new(Self {
+            local: local.clone(),
+            manager: manager.clone(),
+            identity,
+            ca,
+            counters,
+            drift,
+        });
         answer_requests(&member);
         tokio::spawn(ownership::feed_lease(local.clone()));
         tokio::spawn(manager.run());
         tokio::spawn(expire(store.clone()));
         if let (Some(plane), Some(cfg)) = (plane, &config.dataplane) {
-            let programmer =
-                Programmer { store, dataplane: plane, ports, programmed: programmed_tx, drift: drift_tx };
+            let programmer = Programmer {
+                store,
+                dataplane: plane,
+                ports,
+                programmed: programmed_tx,
+                drift: drift_tx,
+            };
             tokio::spawn(programmer.run());
             tokio::spawn(ownership::follow(local.clone()));
             tokio::spawn(peer::watch_carrier(local, carrier_tx));
@@ -189,7 +208,11 @@ fn ports_by_group(config: &Config) -> BTreeMap<String, Vec<PortId>> {
 
 /// Opens the packet side. Group numbers come from the state, so this waits until the groups that the
 /// configuration names are there: a joining node learns them from the log.
-async fn open_dataplane(name: &str, cfg: &DataplaneConfig, store: &Store) -> Result<Dataplane, MemberError> {
+async fn open_dataplane(
+    name: &str,
+    cfg: &DataplaneConfig,
+    store: &Store,
+) -> Result<Dataplane, MemberError> {
     if cfg.simulated {
         return Ok(Dataplane::simulated());
     }
@@ -197,14 +220,18 @@ async fn open_dataplane(name: &str, cfg: &DataplaneConfig, store: &Store) -> Res
     let ids = loop {
         applied.borrow_and_update();
         let state = store.state();
-        let ids: BTreeMap<String, GroupId> = state.groups().map(|g| (g.name.clone(), g.id)).collect();
+        let ids: BTreeMap<String, GroupId> =
+            state.groups().map(|g| (g.name.clone(), g.id)).collect();
         let missing: BTreeSet<&str> =
             cfg.access.iter().map(|a| a.group.as_str()).filter(|g| !ids.contains_key(*g)).collect();
         if missing.is_empty() {
             break ids;
         }
         if !ids.is_empty() {
-            warn!(?missing, "the configuration names groups that the cluster does not have; waiting for them");
+            warn!(
+                ?missing,
+                "the configuration names groups that the cluster does not have; waiting for them"
+            );
         }
         if applied.changed().await.is_err() {
             break ids;
@@ -238,7 +265,8 @@ fn open_sockets(cfg: &DataplaneConfig) -> Result<GroupSockets, MemberError> {
     };
     let mut groups = GroupSockets::new();
     for access in &cfg.access {
-        let socket = PacketSocket::open_access(&access.interface).map_err(failed(&access.interface))?;
+        let socket =
+            PacketSocket::open_access(&access.interface).map_err(failed(&access.interface))?;
         let core = match &cfg.core {
             Some(core) => Some(Arc::new(PacketSocket::open_core(core).map_err(failed(core))?)),
             None => None,
@@ -259,7 +287,8 @@ async fn serve_groups(member: Arc<Member>, mut sockets: GroupSockets) {
         let state = member.local.store.state();
         for group in state.groups() {
             if let Some(ports) = sockets.remove(&group.name) {
-                let access = Access::new(member.local.clone(), group.id, ports, member.counters.clone());
+                let access =
+                    Access::new(member.local.clone(), group.id, ports, member.counters.clone());
                 tokio::spawn(access.run());
             }
         }
@@ -273,7 +302,9 @@ async fn serve_groups(member: Arc<Member>, mut sockets: GroupSockets) {
 async fn expire(store: Store) {
     loop {
         clock::until(Some(clock::now() + EXPIRE_INTERVAL)).await;
-        if store.status().borrow().role != Role::Leader || store.state().next_expiry().is_none_or(|at| at > clock::wall()) {
+        if store.status().borrow().role != Role::Leader
+            || store.state().next_expiry().is_none_or(|at| at > clock::wall())
+        {
             continue;
         }
         if let Err(error) = store.propose(Command::Expire).await {
@@ -284,14 +315,16 @@ async fn expire(store: Store) {
 
 fn answer_requests(member: &Arc<Member>) {
     let weak = Arc::downgrade(member);
-    member.local.store.on_request(Arc::new(move |from: NodeId, _kind: String, payload: Vec<u8>| {
-        let member = weak.upgrade();
-        Box::pin(async move {
-            let member = member.ok_or_else(|| "the node is stopping".to_owned())?;
-            let request = serde_json::from_slice(&payload).map_err(|e| e.to_string())?;
-            member.answer(from, request).await
-        })
-    }));
+    member.local.store.on_request(Arc::new(
+        move |from: NodeId, _kind: String, payload: Vec<u8>| {
+            let member = weak.upgrade();
+            Box::pin(async move {
+                let member = member.ok_or_else(|| "the node is stopping".to_owned())?;
+                let request = serde_json::from_slice(&payload).map_err(|e| e.to_string())?;
+                member.answer(from, request).await
+            })
+        },
+    ));
 }
 
 impl Member {

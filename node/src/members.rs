@@ -61,7 +61,8 @@ fn next_step(wanted: &BTreeSet<NodeId>, status: &RaftStatus) -> Option<Step> {
     let voters = &status.membership.voters[0];
     let learners = &status.membership.learners;
     let matched = |id: &NodeId| status.peers.get(id).copied().flatten().unwrap_or(0);
-    let caught_up = |id: &&NodeId| matched(id) > 0 && status.last_log.saturating_sub(matched(id)) <= LAG_MAX;
+    let caught_up =
+        |id: &&NodeId| matched(id) > 0 && status.last_log.saturating_sub(matched(id)) <= LAG_MAX;
     if let Some(id) = learners.iter().filter(|id| wanted.contains(id)).find(caught_up) {
         return Some(Step::Promote(*id));
     }

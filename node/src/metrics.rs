@@ -9,7 +9,9 @@ use std::fmt::Write as _;
 #[must_use]
 pub fn text(daemon: &Daemon) -> String {
     let mut out = String::new();
-    let mut gauge = |name: &str, help: &str, rows: &[(String, u64)]| family(&mut out, name, "gauge", help, rows);
+    let mut gauge = |name: &str, help: &str, rows: &[(String, u64)]| {
+        family(&mut out, name, "gauge", help, rows)
+    };
     let one = |n: u64| vec![(String::new(), n)];
     let uptime = clock::now().since(daemon.started).as_secs();
     gauge("tandem_uptime_seconds", "Time since the daemon started.", &one(uptime));
@@ -22,13 +24,29 @@ pub fn text(daemon: &Daemon) -> String {
     let state = member.local.store.state();
     let raft = member.local.store.status().borrow().clone();
     gauge("tandem_raft_term", "Current Raft term.", &one(raft.term));
-    gauge("tandem_raft_leader", "1 on the Raft leader.", &one(u64::from(raft.role == Role::Leader)));
-    gauge("tandem_raft_has_leader", "1 when a leader is known.", &one(u64::from(raft.leader.is_some())));
+    gauge(
+        "tandem_raft_leader",
+        "1 on the Raft leader.",
+        &one(u64::from(raft.role == Role::Leader)),
+    );
+    gauge(
+        "tandem_raft_has_leader",
+        "1 when a leader is known.",
+        &one(u64::from(raft.leader.is_some())),
+    );
     gauge("tandem_revision", "Last applied revision.", &one(state.applied().0));
     if let Some(programmed) = &member.local.programmed {
-        gauge("tandem_programmed_revision", "Everything up to here is in the kernel.", &one(programmed.borrow().0));
+        gauge(
+            "tandem_programmed_revision",
+            "Everything up to here is in the kernel.",
+            &one(programmed.borrow().0),
+        );
     }
-    gauge("tandem_drift_repaired_total", "Differences between kernel and state.", &one(*member.drift.borrow()));
+    gauge(
+        "tandem_drift_repaired_total",
+        "Differences between kernel and state.",
+        &one(*member.drift.borrow()),
+    );
     let open = member.local.lease.status().borrow().open.clone();
     let mut sessions = Vec::new();
     let mut fences = Vec::new();
@@ -46,13 +64,22 @@ pub fn text(daemon: &Daemon) -> String {
     gauge("tandem_fence_open", "1 while this node forwards and answers for the group.", &fences);
     gauge("tandem_group_epoch", "Ownerships of the group so far.", &epochs);
     let m = member.local.store.metrics();
-    let mut counter = |name: &str, help: &str, rows: &[(String, u64)]| family(&mut out, name, "counter", help, rows);
+    let mut counter = |name: &str, help: &str, rows: &[(String, u64)]| {
+        family(&mut out, name, "counter", help, rows)
+    };
     counter("tandem_log_entries_total", "Entries appended to the log.", &one(m.entries_appended));
     counter("tandem_log_flushes_total", "Flushes of the log to disk.", &one(m.flushes));
     if let Some(plane) = &member.local.dataplane {
-        let rows: Vec<_> =
-            plane.drops().into_iter().map(|(reason, n)| (format!("{{reason=\"{reason}\"}}"), n)).collect();
-        counter("tandem_dataplane_dropped_total", "Frames dropped in the kernel, by reason.", &rows);
+        let rows: Vec<_> = plane
+            .drops()
+            .into_iter()
+            .map(|(reason, n)| (format!("{{reason=\"{reason}\"}}"), n))
+            .collect();
+        counter(
+            "tandem_dataplane_dropped_total",
+            "Frames dropped in the kernel, by reason.",
+            &rows,
+        );
     }
     let rows: Vec<_> = member
         .counters

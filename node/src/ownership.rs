@@ -124,7 +124,8 @@ impl Manager {
                 entry.since = now;
                 continue;
             }
-            let live = lease.promises.get(&group.id).is_some_and(|(_, epoch)| *epoch >= group.epoch);
+            let live =
+                lease.promises.get(&group.id).is_some_and(|(_, epoch)| *epoch >= group.epoch);
             entry.promised |= live;
             // One lease length of patience for an owner that this voter has not heard of yet: it may
             // have been appointed just now, or this node may have started just now.
@@ -164,15 +165,19 @@ impl Manager {
         let failed = record.owner;
         // A seal counts in the membership of its start; one that hangs is begun anew with the newest.
         let seal = tokio::time::timeout(self.lease_length * 3, self.local.lease.seal(group, epoch));
-        let (sealed, candidates) = tokio::join!(seal, self.candidates(&state, group, record.revision, None));
+        let (sealed, candidates) =
+            tokio::join!(seal, self.candidates(&state, group, record.revision, None));
         match sealed {
             Ok(Ok(())) => {}
             Ok(Err(higher)) => {
-                return Err(SwitchError::Propose(format!("epoch {higher} was seen, {epoch} is not enough")));
+                return Err(SwitchError::Propose(format!(
+                    "epoch {higher} was seen, {epoch} is not enough"
+                )));
             }
             Err(_) => return Err(SwitchError::Propose("no quorum answered the seal".into())),
         }
-        let target = pick(&state, group, &candidates, failed).ok_or_else(|| no_candidate(&candidates))?;
+        let target =
+            pick(&state, group, &candidates, failed).ok_or_else(|| no_candidate(&candidates))?;
         self.acquire(group, target, epoch).await?;
         Ok((target, epoch))
     }
@@ -181,7 +186,11 @@ impl Manager {
     ///
     /// # Errors
     /// [`SwitchError`].
-    pub async fn switch(&self, group: GroupId, to: Option<NodeId>) -> Result<peer::Failover, SwitchError> {
+    pub async fn switch(
+        &self,
+        group: GroupId,
+        to: Option<NodeId>,
+    ) -> Result<peer::Failover, SwitchError> {
         if self.local.store.status().borrow().role != Role::Leader {
             return Err(SwitchError::NotLeader);
         }
@@ -215,10 +224,13 @@ impl Manager {
 
     async fn acquire(&self, group: GroupId, node: NodeId, epoch: Epoch) -> Result<(), SwitchError> {
         let command = Command::Acquire { group, node, epoch };
-        match self.local.store.propose_as(command, (rand::random(), 1), None, ACQUIRE_TIMEOUT).await {
+        match self.local.store.propose_as(command, (rand::random(), 1), None, ACQUIRE_TIMEOUT).await
+        {
             Ok(committed) => match committed.reply {
                 Reply::Refused(refusal) => Err(SwitchError::Propose(refusal.to_string())),
-                Reply::Done | Reply::Acquired { .. } | Reply::Sessions(_) | Reply::NodeId(_) => Ok(()),
+                Reply::Done | Reply::Acquired { .. } | Reply::Sessions(_) | Reply::NodeId(_) => {
+                    Ok(())
+                }
             },
             Err(error) => Err(SwitchError::Propose(error.to_string())),
         }
@@ -320,10 +332,16 @@ where
 
 /// The best of those that said yes: not the failed one if there is another, then by configured
 /// preference, then the one with the fewest groups, then the lowest id.
-fn pick(state: &State, group: GroupId, answers: &Answers, failed: Option<NodeId>) -> Option<NodeId> {
+fn pick(
+    state: &State,
+    group: GroupId,
+    answers: &Answers,
+    failed: Option<NodeId>,
+) -> Option<NodeId> {
     let record = state.group(group)?;
     let load = |node: NodeId| state.groups().filter(|g| g.owner == Some(node)).count();
-    let preference = |node: NodeId| record.preferred.iter().position(|p| *p == node).unwrap_or(usize::MAX);
+    let preference =
+        |node: NodeId| record.preferred.iter().position(|p| *p == node).unwrap_or(usize::MAX);
     answers
         .iter()
         .filter(|(_, answer)| answer.is_ok())
@@ -336,7 +354,11 @@ fn no_candidate(answers: &Answers) -> SwitchError {
         .iter()
         .filter_map(|(node, answer)| answer.as_ref().err().map(|why| format!("node {node}: {why}")))
         .collect();
-    SwitchError::NoCandidate(if words.is_empty() { "nobody answered".into() } else { words.join("; ") })
+    SwitchError::NoCandidate(if words.is_empty() {
+        "nobody answered".into()
+    } else {
+        words.join("; ")
+    })
 }
 
 /// Follows committed ownership on a data node: acquires and releases the lease.
@@ -382,7 +404,8 @@ pub async fn feed_lease(local: Local) {
         applied.borrow_and_update();
         let state = local.store.state();
         local.lease.set_groups(state.groups().map(|g| g.id).collect());
-        let peers = state.nodes().filter(|n| n.id != local.me).map(|n| (n.id, n.lease_addr)).collect();
+        let peers =
+            state.nodes().filter(|n| n.id != local.me).map(|n| (n.id, n.lease_addr)).collect();
         local.lease.set_peers(peers);
         let newest = &status.membership;
         if status.committed >= newest.log_index && newest.log_index > committed.log_index {
@@ -398,7 +421,11 @@ pub async fn feed_lease(local: Local) {
 }
 
 /// Asks all of `nodes` for their status at once.
-pub async fn statuses(local: &Local, nodes: Vec<NodeId>, within: Duration) -> BTreeMap<NodeId, peer::Status> {
+pub async fn statuses(
+    local: &Local,
+    nodes: Vec<NodeId>,
+    within: Duration,
+) -> BTreeMap<NodeId, peer::Status> {
     let asked = nodes.into_iter().map(|node| async move {
         let status = if node == local.me {
             Some(local.status())

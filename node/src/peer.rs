@@ -93,7 +93,8 @@ pub struct Local {
 impl Local {
     /// Whether this node would take a group now; waits a little for its kernel to catch up.
     pub async fn candidate(&self, group: GroupId, revision: Revision) -> Candidate {
-        let refuse = |programmed, why: &str| Candidate { programmed, refusal: Some(why.to_owned()) };
+        let refuse =
+            |programmed, why: &str| Candidate { programmed, refusal: Some(why.to_owned()) };
         let Some(mut programmed) = self.programmed.clone() else {
             return refuse(Revision(0), "a witness owns no group");
         };
@@ -108,7 +109,9 @@ impl Local {
         let caught_up = programmed.wait_for(|p| *p >= revision);
         match tokio::time::timeout(CATCH_UP, caught_up).await {
             Ok(Ok(p)) => Candidate { programmed: *p, refusal: None },
-            Ok(Err(_)) | Err(_) => refuse(at, "the kernel is not programmed up to the group's revision"),
+            Ok(Err(_)) | Err(_) => {
+                refuse(at, "the kernel is not programmed up to the group's revision")
+            }
         }
     }
 
@@ -143,11 +146,21 @@ impl Local {
     }
 
     /// [`Request::Candidate`] to any node, this one included.
-    pub async fn ask_candidate(&self, node: NodeId, group: GroupId, revision: Revision) -> Result<Candidate, String> {
+    pub async fn ask_candidate(
+        &self,
+        node: NodeId,
+        group: GroupId,
+        revision: Revision,
+    ) -> Result<Candidate, String> {
         if node == self.me {
             return Ok(self.candidate(group, revision).await);
         }
-        self.ask(node, &Request::Candidate { group, revision }, CATCH_UP + Duration::from_millis(100)).await
+        self.ask(
+            node,
+            &Request::Candidate { group, revision },
+            CATCH_UP + Duration::from_millis(100),
+        )
+        .await
     }
 }
 

@@ -95,7 +95,9 @@ impl Programmer {
                 Change::SessionDown { session, .. } => {
                     sessions.push(SessionChange::Remove(SessionEntry::from(session.as_ref())));
                 }
-                Change::GroupChanged(_) | Change::PoolChanged(_) | Change::ClusterChanged => settings = true,
+                Change::GroupChanged(_) | Change::PoolChanged(_) | Change::ClusterChanged => {
+                    settings = true
+                }
                 Change::OwnerChanged { .. }
                 | Change::NodeChanged(_)
                 | Change::SubscriberChanged(_)
@@ -130,7 +132,12 @@ impl Programmer {
         let drift = self.dataplane.reconcile(&desired).await?;
         let total = drift.missing + drift.stale + drift.changed;
         if total > 0 {
-            info!(missing = drift.missing, stale = drift.stale, changed = drift.changed, "kernel repaired");
+            info!(
+                missing = drift.missing,
+                stale = drift.stale,
+                changed = drift.changed,
+                "kernel repaired"
+            );
             self.drift.send_modify(|n| *n += total);
         }
         Ok(())
@@ -180,7 +187,9 @@ mod tests {
     #[test]
     fn a_network_is_its_first_address() {
         let a = std::net::Ipv4Addr::new(100, 64, 3, 7);
-        for (len, want) in [(32, "100.64.3.7"), (24, "100.64.3.0"), (10, "100.64.0.0"), (0, "0.0.0.0")] {
+        for (len, want) in
+            [(32, "100.64.3.7"), (24, "100.64.3.0"), (10, "100.64.0.0"), (0, "0.0.0.0")]
+        {
             assert_eq!(network_of(a, len).to_string(), want, "/{len}");
         }
     }

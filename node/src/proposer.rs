@@ -105,7 +105,8 @@ async fn batch(store: Store, me: NodeId, group: GroupId, mut inbox: mpsc::Receiv
         let store = store.clone();
         let sequence = sequence.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
-            let (ops, waiting): (Vec<_>, Vec<_>) = items.into_iter().map(|i| (i.op, i.done)).unzip();
+            let (ops, waiting): (Vec<_>, Vec<_>) =
+                items.into_iter().map(|i| (i.op, i.done)).unzip();
             let batch = SessionBatch { group, node: me, epoch, ops };
             deliver(commit(&store, batch, (client, sequence)).await, waiting);
             drop(permit);

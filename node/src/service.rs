@@ -11,14 +11,16 @@ use crate::metrics;
 use crate::ownership::{self, SwitchError};
 use crate::peer;
 use api::types::{
-    self, AdmitRequest, AdmitResponse, ClusterStatus, Disconnected, FailoverRequest, FailoverResponse, Health,
-    HealthStatus, InitRequest, InitResponse, JoinRequest, JoinResponse, JoinToken, JoinTokenRequest, Login,
-    LoginRequest, RateChanged, RateRequest, RemovedMember, SubscriberDetail, SubscriberQuery, SubscriberSummary,
-    SubscriberTotals, Version,
+    self, AdmitRequest, AdmitResponse, ClusterStatus, Disconnected, FailoverRequest,
+    FailoverResponse, Health, HealthStatus, InitRequest, InitResponse, JoinRequest, JoinResponse,
+    JoinToken, JoinTokenRequest, Login, LoginRequest, RateChanged, RateRequest, RemovedMember,
+    SubscriberDetail, SubscriberQuery, SubscriberSummary, SubscriberTotals, Version,
 };
 use api::{ApiError, BootstrapAuth, Caller, JoinTicket, Meta, ReadLevel, Service};
 use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
-use model::{ApiRole, ApiUser, ClusterId, DownReason, Node, NodeId, Rate, Secret, SessionId, Tick, UnixMs};
+use model::{
+    ApiRole, ApiUser, ClusterId, DownReason, Node, NodeId, Rate, Secret, SessionId, Tick, UnixMs,
+};
 use raft_store::{Command, Committed, ProposeError, Refusal, Reply, State};
 use sha2::{Digest as _, Sha256};
 use std::sync::{Arc, LazyLock};
@@ -58,15 +60,23 @@ impl Api {
         Ok(store.state())
     }
 
-    async fn write(&self, command: Command, caller: Option<&Caller>) -> Result<Committed, ApiError> {
+    async fn write(
+        &self,
+        command: Command,
+        caller: Option<&Caller>,
+    ) -> Result<Committed, ApiError> {
         let store = &self.member()?.local.store;
         // Without a key of its own each write is its own client: only retries inside the store repeat it.
         let client = caller.and_then(idempotency).unwrap_or_else(|| (rand::random(), 1));
-        let committed =
-            store.propose_as(command, client, None, WRITE_TIMEOUT).await.map_err(|e| propose_error(&e))?;
+        let committed = store
+            .propose_as(command, client, None, WRITE_TIMEOUT)
+            .await
+            .map_err(|e| propose_error(&e))?;
         match committed.reply {
             Reply::Refused(refusal) => Err(refused(&refusal)),
-            Reply::Done | Reply::Acquired { .. } | Reply::Sessions(_) | Reply::NodeId(_) => Ok(committed),
+            Reply::Done | Reply::Acquired { .. } | Reply::Sessions(_) | Reply::NodeId(_) => {
+                Ok(committed)
+            }
         }
     }
 }
@@ -134,7 +144,8 @@ pub fn hash_user(username: &str, password: &Secret) -> Result<ApiUser, ApiError>
 }
 
 /// Checked when the name is unknown, so that both refusals take the same time.
-static NOBODY: LazyLock<Option<ApiUser>> = LazyLock::new(|| hash_user("", &Secret::new("no such user")).ok());
+static NOBODY: LazyLock<Option<ApiUser>> =
+    LazyLock::new(|| hash_user("", &Secret::new("no such user")).ok());
 
 /// argon2id for hashes made here, bcrypt for those brought along.
 fn verify(user: &ApiUser, password: &str) -> bool {
@@ -177,7 +188,14 @@ impl Service for Api {
         let node = self.daemon.config.name.clone();
         let Some(member) = self.daemon.member.get() else {
             let status = HealthStatus::Uninitialised;
-            return Health { status, node, initialised: false, has_leader: false, uptime_s, sessions: 0 };
+            return Health {
+                status,
+                node,
+                initialised: false,
+                has_leader: false,
+                uptime_s,
+                sessions: 0,
+            };
         };
         let has_leader = member.local.store.status().borrow().leader.is_some();
         let healthy = has_leader && *member.local.carrier.borrow();
@@ -187,7 +205,8 @@ impl Service for Api {
             initialised: true,
             has_leader,
             uptime_s,
-            sessions: u64::try_from(member.local.store.state().sessions().len()).unwrap_or(u64::MAX),
+            sessions: u64::try_from(member.local.store.state().sessions().len())
+                .unwrap_or(u64::MAX),
         }
     }
 
@@ -209,7 +228,11 @@ impl Service for Api {
         Ok(Login { username: user.username, role: user.role })
     }
 
-    async fn subscribers(&self, query: SubscriberQuery, level: ReadLevel) -> Answer<Vec<SubscriberSummary>> {
+    async fn subscribers(
+        &self,
+        query: SubscriberQuery,
+        level: ReadLevel,
+    ) -> Answer<Vec<SubscriberSummary>> {
         let state = self.read(level).await?;
         Ok((view::subscribers(&state, &query), Meta::at(state.applied())))
     }
@@ -221,8 +244,15 @@ impl Service for Api {
 
     async fn subscriber(&self, id: SessionId, level: ReadLevel) -> Answer<SubscriberDetail> {
         let state = self.read(level).await?;
-        let session = state.session(id).ok_or_else(|| ApiError::not_found(format!("subscriber {id}")))?;
-        let counters = self.member()?.local.dataplane.as_ref().and_then(|d| d.counters(id)).unwrap_or_default();
+        let session =
+            state.session(id).ok_or_else(|| ApiError::not_found(format!("subscriber {id}")))?;
+        let counters = self
+            .member()?
+            .local
+            .dataplane
+            .as_ref()
+            .and_then(|d| d.counters(id))
+            .unwrap_or_default();
         Ok((view::subscriber(&state, session, counters), Meta::at(state.applied())))
     }
 
@@ -234,7 +264,12 @@ impl Service for Api {
         Ok((Disconnected { id, reason: reason.label().to_owned() }, Meta::at(committed.revision)))
     }
 
-    async fn set_rate(&self, id: SessionId, request: RateRequest, caller: Caller) -> Answer<RateChanged> {
+    async fn set_rate(
+        &self,
+        id: SessionId,
+        request: RateRequest,
+        caller: Caller,
+    ) -> Answer<RateChanged> {
         let rate = Rate { down_bps: request.rate_down, up_bps: request.rate_up };
         let committed = self.write(Command::SetRate { session: id, rate }, Some(&caller)).await?;
         let changed = RateChanged { id, rate_down: rate.down_bps, rate_up: rate.up_bps };
@@ -252,7 +287,11 @@ impl Service for Api {
         Ok(view::members(self.member()?))
     }
 
-    async fn cluster_init(&self, request: InitRequest, _auth: BootstrapAuth) -> Result<InitResponse, ApiError> {
+    async fn cluster_init(
+        &self,
+        request: InitRequest,
+        _auth: BootstrapAuth,
+    ) -> Result<InitResponse, ApiError> {
         let plan = request.plan().map_err(|errors| ApiError::Invalid { errors })?;
         self.daemon.init(plan).await
     }
@@ -261,8 +300,11 @@ impl Service for Api {
         let member = self.member()?;
         let secret = hex::encode(rand::random::<[u8; 24]>());
         let expires_at = clock::wall().plus_secs(u64::from(request.ttl_s()));
-        let command =
-            Command::PutJoinToken { hash: token_hash(&secret, request.name.as_deref()), role: request.role(), expires_at };
+        let command = Command::PutJoinToken {
+            hash: token_hash(&secret, request.name.as_deref()),
+            role: request.role(),
+            expires_at,
+        };
         let committed = self.write(command, Some(&caller)).await?;
         let ticket = JoinTicket {
             secret: Secret::new(secret),
@@ -274,7 +316,11 @@ impl Service for Api {
         Ok((token, Meta::at(committed.revision)))
     }
 
-    async fn cluster_join(&self, request: JoinRequest, _auth: BootstrapAuth) -> Result<JoinResponse, ApiError> {
+    async fn cluster_join(
+        &self,
+        request: JoinRequest,
+        _auth: BootstrapAuth,
+    ) -> Result<JoinResponse, ApiError> {
         let ticket = JoinTicket::decode(request.token.expose())
             .map_err(|e| ApiError::invalid("token", e.to_string()))?;
         self.daemon.join(ticket).await
@@ -283,10 +329,15 @@ impl Service for Api {
     async fn admit(&self, request: AdmitRequest) -> Result<AdmitResponse, ApiError> {
         let member = self.member()?;
         let ca = member.ca.get().ok_or_else(|| {
-            ApiError::conflict("this node does not hold the cluster's authority; ask another member")
+            ApiError::conflict(
+                "this node does not hold the cluster's authority; ask another member",
+            )
         })?;
         if member.local.store.state().nodes().any(|n| n.name == request.name) {
-            let message = format!("a member is called {:?} already; remove it first, or give another node.name", request.name);
+            let message = format!(
+                "a member is called {:?} already; remove it first, or give another node.name",
+                request.name
+            );
             return Err(ApiError::conflict(message));
         }
         let node = Node {
@@ -307,7 +358,8 @@ impl Service for Api {
         let Reply::NodeId(node_id) = committed.reply else {
             return Err(internal("the log gave no node id"));
         };
-        let addresses = [request.api_addr.ip(), request.raft_addr.ip(), std::net::Ipv4Addr::LOCALHOST.into()];
+        let addresses =
+            [request.api_addr.ip(), request.raft_addr.ip(), std::net::Ipv4Addr::LOCALHOST.into()];
         let cluster_id = member.identity.cluster_id.clone();
         let cert_pem =
             ca.sign_csr(&request.csr_pem, node_id, &cluster_id, &addresses).map_err(internal)?;
@@ -324,11 +376,18 @@ impl Service for Api {
         Ok((RemovedMember { id, name }, Meta::at(committed.revision)))
     }
 
-    async fn failover(&self, group: String, request: FailoverRequest, caller: Caller) -> Answer<FailoverResponse> {
+    async fn failover(
+        &self,
+        group: String,
+        request: FailoverRequest,
+        caller: Caller,
+    ) -> Answer<FailoverResponse> {
         let member = self.member()?;
         let started = clock::now();
         let state = member.local.store.state();
-        let record = state.group_by_name(&group).ok_or_else(|| ApiError::not_found(format!("group {group}")))?;
+        let record = state
+            .group_by_name(&group)
+            .ok_or_else(|| ApiError::not_found(format!("group {group}")))?;
         let to = match &request.to {
             Some(name) => {
                 let node = state.nodes().find(|n| n.name == *name);
@@ -336,14 +395,25 @@ impl Service for Api {
             }
             None => None,
         };
-        tracing::info!(event = "TANDEM-SWITCH-REQUESTED", group, to = request.to, by = caller.username, "planned switch requested");
+        tracing::info!(
+            event = "TANDEM-SWITCH-REQUESTED",
+            group,
+            to = request.to,
+            by = caller.username,
+            "planned switch requested"
+        );
         let moved = switch(member, record.id, to).await?;
         wait_open(member, record.id, &moved).await?;
         let state = member.local.store.state();
         let name = |id: NodeId| state.node(id).map_or_else(|| id.to_string(), |n| n.name.clone());
         let took_ms = u64::try_from(clock::now().since(started).as_millis()).unwrap_or(u64::MAX);
-        let response =
-            FailoverResponse { group, from: moved.from.map(name), to: name(moved.to), epoch: moved.epoch, took_ms };
+        let response = FailoverResponse {
+            group,
+            from: moved.from.map(name),
+            to: name(moved.to),
+            epoch: moved.epoch,
+            took_ms,
+        };
         Ok((response, Meta::at(state.applied())))
     }
 
@@ -359,8 +429,18 @@ impl Service for Api {
     }
 }
 
-async fn switch(member: &Member, group: model::GroupId, to: Option<NodeId>) -> Result<peer::Failover, ApiError> {
-    let leader = member.local.store.status().borrow().leader.ok_or(ApiError::NoLeader { retry_after_s: 1 })?;
+async fn switch(
+    member: &Member,
+    group: model::GroupId,
+    to: Option<NodeId>,
+) -> Result<peer::Failover, ApiError> {
+    let leader = member
+        .local
+        .store
+        .status()
+        .borrow()
+        .leader
+        .ok_or(ApiError::NoLeader { retry_after_s: 1 })?;
     if leader == member.local.me {
         return member.manager.switch(group, to).await.map_err(|e| match e {
             SwitchError::NotLeader => ApiError::NoLeader { retry_after_s: 1 },
@@ -372,15 +452,26 @@ async fn switch(member: &Member, group: model::GroupId, to: Option<NodeId>) -> R
         });
     }
     let request = peer::Request::Failover { group, to };
-    member.local.ask(leader, &request, SWITCH_TIMEOUT).await.map_err(|message| ApiError::NotEligible { message })
+    member
+        .local
+        .ask(leader, &request, SWITCH_TIMEOUT)
+        .await
+        .map_err(|message| ApiError::NotEligible { message })
 }
 
 /// Waits until the new owner says that its fence is open.
-async fn wait_open(member: &Member, group: model::GroupId, moved: &peer::Failover) -> Result<(), ApiError> {
+async fn wait_open(
+    member: &Member,
+    group: model::GroupId,
+    moved: &peer::Failover,
+) -> Result<(), ApiError> {
     let give_up = clock::now() + SWITCH_TIMEOUT;
     loop {
         let statuses = ownership::statuses(&member.local, vec![moved.to], STATUS_TIMEOUT).await;
-        if statuses.get(&moved.to).is_some_and(|s| s.open.get(&group).is_some_and(|e| *e >= moved.epoch)) {
+        if statuses
+            .get(&moved.to)
+            .is_some_and(|s| s.open.get(&group).is_some_and(|e| *e >= moved.epoch))
+        {
             return Ok(());
         }
         if clock::now() >= give_up {

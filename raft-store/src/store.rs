@@ -50,6 +50,8 @@ const CALL_WITHIN: Duration = Duration::from_secs(5);
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(5);
 /// How long [`Store::snapshot_and_purge`] waits for the snapshot.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(60);
+/// How long connections of peers may take to end.
+const GOODBYE_WITHIN: Duration = Duration::from_millis(500);
 const LOG_DIR: &str = "log";
 const SNAPSHOT_DIR: &str = "snapshots";
 
@@ -471,8 +473,11 @@ async fn run_server(inner: Arc<Inner>, listener: TcpListener) {
         result = &mut serving => if let Err(e) = result {
             inner.fail(format!("the raft transport has failed: {e}"));
         },
-        // Streams of peers may last; the store does not wait for them.
-        () = stop.cancelled() => {}
+        // Peers are told to go; a stream that lasts longer than this is cut.
+        () = async {
+            stop.cancelled().await;
+            tokio::time::sleep(GOODBYE_WITHIN).await;
+        } => {}
     }
 }
 

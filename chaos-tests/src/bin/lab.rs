@@ -44,7 +44,8 @@ fn run(task: Task) -> Result<()> {
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
     demo::prepare()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let kept = matches!(task, Task::Demo(demo::DemoArgs { keep: true, .. }));
     let outcome = runtime.block_on(async {
         let work = async {

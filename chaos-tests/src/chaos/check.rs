@@ -75,12 +75,21 @@ async fn watch(node: usize, mut client: api::Client, found: Arc<Mutex<Vec<String
         for group in &status.groups {
             let last = epochs.entry(group.name.clone()).or_default();
             if group.epoch.0 < *last && revision != 0 {
-                violations.push(format!("n{}: epoch of {} went from {last} to {}", node + 1, group.name, group.epoch));
+                violations.push(format!(
+                    "n{}: epoch of {} went from {last} to {}",
+                    node + 1,
+                    group.name,
+                    group.epoch
+                ));
             }
             *last = (*last).max(group.epoch.0);
         }
         if status.revision.0 < revision {
-            violations.push(format!("n{}: revision went from {revision} to {}", node + 1, status.revision));
+            violations.push(format!(
+                "n{}: revision went from {revision} to {}",
+                node + 1,
+                status.revision
+            ));
         }
         revision = status.revision.0;
         found.lock().unwrap_or_else(PoisonError::into_inner).extend(violations);
@@ -91,7 +100,11 @@ async fn watch(node: usize, mut client: api::Client, found: Arc<Mutex<Vec<String
 pub(super) async fn addresses_unique(lab: &Lab) -> Result<()> {
     let sessions = eventually("the session list", Duration::from_secs(5), || async {
         let query = SubscriberQuery { limit: Some(1000), ..SubscriberQuery::default() };
-        Ok(lab.cluster.ask(async |c| c.subscribers(&query, ReadLevel::Linearizable).await).await?.sessions)
+        Ok(lab
+            .cluster
+            .ask(async |c| c.subscribers(&query, ReadLevel::Linearizable).await)
+            .await?
+            .sessions)
     })
     .await?;
     let mut held = BTreeSet::new();
@@ -133,7 +146,8 @@ impl Writes {
         if self.tasks.len() >= WRITES_MAX {
             return;
         }
-        let known: Vec<SessionId> = self.log.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
+        let known: Vec<SessionId> =
+            self.log.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
         self.next += 1;
         let number = self.next;
         let client = lab.cluster.client(NodeName(rng.random_range(0..lab.cluster.nodes()))).clone();
@@ -169,7 +183,8 @@ impl Writes {
             if rates.acknowledged == 0 {
                 continue;
             }
-            let now = lab.cluster.ask(async |c| c.subscriber(id, ReadLevel::Linearizable).await).await;
+            let now =
+                lab.cluster.ask(async |c| c.subscriber(id, ReadLevel::Linearizable).await).await;
             let now = now.with_context(|| format!("session {id}"))?;
             let number = now.rate_down_bps / RATE_STEP;
             let newest = number >= rates.acknowledged.saturating_sub(u64::try_from(WRITES_MAX)?);
@@ -194,5 +209,12 @@ fn rate_of(number: u64) -> u64 {
 async fn first_session(client: &api::Client, number: u64) -> Option<SessionId> {
     let user = crate::lab::cluster::user_name(usize::try_from(number % 20).ok()?);
     let query = SubscriberQuery { username: Some(user), ..SubscriberQuery::default() };
-    client.subscribers(&query, ReadLevel::Linearizable).await.ok()?.data.sessions.first().map(|s| s.id)
+    client
+        .subscribers(&query, ReadLevel::Linearizable)
+        .await
+        .ok()?
+        .data
+        .sessions
+        .first()
+        .map(|s| s.id)
 }

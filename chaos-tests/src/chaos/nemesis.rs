@@ -20,7 +20,11 @@ pub(super) enum Nemesis {
 
 impl Nemesis {
     /// Everything that may be drawn now.
-    pub(super) fn candidates(owner: Option<NodeName>, leader: Option<NodeName>, nodes: usize) -> Vec<Self> {
+    pub(super) fn candidates(
+        owner: Option<NodeName>,
+        leader: Option<NodeName>,
+        nodes: usize,
+    ) -> Vec<Self> {
         let mut all = vec![Self::Node(Fault::Planned, NodeName(0))];
         let mut targets: Vec<NodeName> = (0..nodes).map(NodeName).collect();
         // The owner and the leader are where it hurts.
@@ -65,7 +69,9 @@ impl Nemesis {
     /// Undoes it.
     pub(super) fn heal(&self, lab: &mut Lab) -> Result<()> {
         match self {
-            Self::Node(Fault::Kill, node) | Self::Restart(node) => lab.cluster.ensure_running(*node),
+            Self::Node(Fault::Kill, node) | Self::Restart(node) => {
+                lab.cluster.ensure_running(*node)
+            }
             Self::Node(Fault::Pause, node) => {
                 let _ = lab.cluster.signal(*node, Signal::SIGCONT);
                 Ok(())
@@ -83,8 +89,10 @@ impl Nemesis {
 /// Drops a share of what arrives on the management port: one direction only.
 fn loss(node: NodeName, percent: u8) -> Result<()> {
     let net = format!("--net=/run/netns/{}", node_ns(node.0));
+    let share =
+        if percent < 100 { format!("numgen random mod 100 < {percent}") } else { String::new() };
     let rules = format!(
-        "table inet chaos {{ chain in {{ type filter hook input priority -300; iifname \"mgmt\" numgen random mod 100 < {percent} drop; }}; }}"
+        "table inet chaos {{ chain in {{ type filter hook input priority -300; iifname \"mgmt\" {share} drop; }}; }}"
     );
     run("nsenter", &[&net, "nft", &rules]).map(|_| ())
 }

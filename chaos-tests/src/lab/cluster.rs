@@ -4,8 +4,8 @@ use super::netns;
 use super::topology::{self, Topology, VRID, mgmt, node_ns};
 use anyhow::{Context as _, Result, anyhow, bail};
 use api::types::{
-    AdminInit, ClusterStatus, FailoverRequest, GroupInit, InitRequest, JoinRequest, JoinTokenRequest, LoginRequest,
-    PoolInit, SubscriberInit,
+    AdminInit, ClusterStatus, FailoverRequest, GroupInit, InitRequest, JoinRequest,
+    JoinTokenRequest, LoginRequest, PoolInit, SubscriberInit,
 };
 use model::{NodeRole, Secret};
 use nix::sys::signal::{Signal, kill};
@@ -82,7 +82,8 @@ impl Cluster {
     pub async fn start(topology: Topology, settings: Settings) -> Result<Self> {
         let clients = (0..topology.nodes).map(|i| client_of(i, PATIENCE)).collect::<Result<_>>()?;
         let children = (0..topology.nodes).map(|_| None).collect();
-        let mut this = Self { topology, settings, children, clients, preferred: AtomicUsize::new(0) };
+        let mut this =
+            Self { topology, settings, children, clients, preferred: AtomicUsize::new(0) };
         for i in 0..this.topology.nodes {
             this.write_config(NodeName(i))?;
             this.spawn(NodeName(i))?;
@@ -196,10 +197,14 @@ impl Cluster {
             let ticket = slow.join_token(&request).await?.data;
             self.answering(NodeName(i)).await?;
             let join = JoinRequest { token: ticket.token };
-            let joined = client_of(i, FORMING)?.cluster_join(&join, &self.bootstrap(NodeName(i))?).await;
-            joined.with_context(|| format!("n{} joins; its log: {}", i + 1, self.log_path(NodeName(i)).display()))?;
+            let joined =
+                client_of(i, FORMING)?.cluster_join(&join, &self.bootstrap(NodeName(i))?).await;
+            joined.with_context(|| {
+                format!("n{} joins; its log: {}", i + 1, self.log_path(NodeName(i)).display())
+            })?;
         }
-        self.wait("all nodes vote and a data node owns the group", FORMING, |s| self.is_ready(s)).await?;
+        self.wait("all nodes vote and a data node owns the group", FORMING, |s| self.is_ready(s))
+            .await?;
         Ok(())
     }
 
@@ -209,9 +214,10 @@ impl Cluster {
         status.nodes.len() == self.nodes()
             && status.nodes.iter().all(|n| n.voter && n.reachable)
             && status.leader.is_some()
-            && status.groups.iter().all(|g| {
-                g.fence == Some(model::Fence::Open) && g.nodes.iter().all(|n| n.eligible)
-            })
+            && status
+                .groups
+                .iter()
+                .all(|g| g.fence == Some(model::Fence::Open) && g.nodes.iter().all(|n| n.eligible))
     }
 
     fn bootstrap(&self, node: NodeName) -> Result<Secret> {
@@ -283,7 +289,11 @@ impl Cluster {
     ) -> Result<ClusterStatus> {
         eventually(what, within, || async {
             let status = self.status().await?;
-            if good(&status) { Ok(status) } else { Err(anyhow!("last status: {}", serde_json::to_string(&status)?)) }
+            if good(&status) {
+                Ok(status)
+            } else {
+                Err(anyhow!("last status: {}", serde_json::to_string(&status)?))
+            }
         })
         .await
     }
@@ -304,7 +314,10 @@ impl Cluster {
     /// # Errors
     /// When there is no such node.
     pub fn by_name(&self, name: &str) -> Result<NodeName> {
-        (0..self.nodes()).map(NodeName).find(|n| n.to_string() == name).with_context(|| format!("no node {name}"))
+        (0..self.nodes())
+            .map(NodeName)
+            .find(|n| n.to_string() == name)
+            .with_context(|| format!("no node {name}"))
     }
 
     /// Moves the group by plan and returns how long the API took, in milliseconds.
@@ -321,7 +334,8 @@ impl Cluster {
     /// # Errors
     /// When it does not run.
     pub fn signal(&self, node: NodeName, signal: Signal) -> Result<()> {
-        let child = self.children[node.0].as_ref().with_context(|| format!("{node} does not run"))?;
+        let child =
+            self.children[node.0].as_ref().with_context(|| format!("{node} does not run"))?;
         kill(Pid::from_raw(i32::try_from(child.id())?), signal)?;
         Ok(())
     }
@@ -415,7 +429,11 @@ where
 pub fn sibling(name: &str) -> Result<PathBuf> {
     let me = std::env::current_exe()?;
     let path = me.parent().unwrap_or(Path::new(".")).join(name);
-    if path.exists() { Ok(path) } else { bail!("{} is missing: cargo build --workspace --bins", path.display()) }
+    if path.exists() {
+        Ok(path)
+    } else {
+        bail!("{} is missing: cargo build --workspace --bins", path.display())
+    }
 }
 
 /// Enters the namespace of operations; call before any other thread runs.

@@ -26,7 +26,8 @@ pub enum Fault {
 
 impl Fault {
     /// All of them, in the order of the reports.
-    pub const ALL: [Self; 5] = [Self::Kill, Self::Pause, Self::Power, Self::Partition, Self::Planned];
+    pub const ALL: [Self; 5] =
+        [Self::Kill, Self::Pause, Self::Power, Self::Partition, Self::Planned];
 
     /// The name in reports and flags.
     #[must_use]

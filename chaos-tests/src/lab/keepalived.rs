@@ -27,13 +27,18 @@ impl Keepalived {
             lines += &format!("link add ka-{n} netns tdm-sw type veth peer name e0 netns {ns}\n");
         }
         ip_batch(None, &lines)?;
-        let mut switch = String::from("link add br-ka type bridge stp_state 0 mcast_snooping 0\nlink set br-ka up\n");
+        let mut switch = String::from(
+            "link add br-ka type bridge stp_state 0 mcast_snooping 0\nlink set br-ka up\n",
+        );
         for n in 0..3 {
             switch += &format!("link set ka-{n} master br-ka up\n");
         }
         ip_batch(Some("tdm-sw"), &switch)?;
         for (n, ns) in ["tdm-ka1", "tdm-ka2", "tdm-kac"].iter().enumerate() {
-            ip_batch(Some(ns), &format!("link set lo up\nlink set e0 up\naddr add 10.253.0.{}/24 dev e0\n", n + 1))?;
+            ip_batch(
+                Some(ns),
+                &format!("link set lo up\nlink set e0 up\naddr add 10.253.0.{}/24 dev e0\n", n + 1),
+            )?;
         }
         let mut children = Vec::new();
         for (n, priority) in [(1, 150), (2, 100)] {
@@ -51,7 +56,17 @@ impl Keepalived {
         for _ in 0..runs {
             self.settle()?;
             let probe = Command::new("nsenter")
-                .args(["--net=/run/netns/tdm-kac", "fping", "-D", "-l", "-p", PROBE_MS, "-t", "300", VIP])
+                .args([
+                    "--net=/run/netns/tdm-kac",
+                    "fping",
+                    "-D",
+                    "-l",
+                    "-p",
+                    PROBE_MS,
+                    "-t",
+                    "300",
+                    VIP,
+                ])
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::null())

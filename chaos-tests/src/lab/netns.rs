@@ -45,7 +45,10 @@ pub fn ip_batch(namespace: Option<&str>, lines: &str) -> Result<()> {
     }
     let out = child.wait_with_output()?;
     if !out.status.success() {
-        bail!("ip -batch in {namespace:?}: {}\n{lines}", String::from_utf8_lossy(&out.stderr).trim());
+        bail!(
+            "ip -batch in {namespace:?}: {}\n{lines}",
+            String::from_utf8_lossy(&out.stderr).trim()
+        );
     }
     Ok(())
 }
@@ -63,7 +66,11 @@ pub fn enter(namespace: &str) -> Result<()> {
 }
 
 /// Runs `work` on a thread of its own inside a namespace, under a runtime of its own.
-pub fn thread_in<F, Fut>(namespace: &str, name: &str, work: F) -> std::io::Result<std::thread::JoinHandle<Result<()>>>
+pub fn thread_in<F, Fut>(
+    namespace: &str,
+    name: &str,
+    work: F,
+) -> std::io::Result<std::thread::JoinHandle<Result<()>>>
 where
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future<Output = Result<()>>,

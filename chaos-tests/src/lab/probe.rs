@@ -35,7 +35,9 @@ impl Probe {
     #[must_use]
     pub fn parse(payload: &[u8]) -> Option<Self> {
         let octets: &[u8; OCTETS] = payload.first_chunk()?;
-        let word = |at: usize| u32::from_be_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]]);
+        let word = |at: usize| {
+            u32::from_be_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]])
+        };
         if word(0) != MAGIC {
             return None;
         }
@@ -140,7 +142,10 @@ mod tests {
     #[test]
     fn percentiles_are_nearest_rank() {
         let mut values: Vec<Duration> = (1..=200).rev().map(Duration::from_millis).collect();
-        assert_eq!(Percentiles::of(&mut values), Percentiles { p50: 100.0, p99: 198.0, max: 200.0 });
+        assert_eq!(
+            Percentiles::of(&mut values),
+            Percentiles { p50: 100.0, p99: 198.0, max: 200.0 }
+        );
         assert_eq!(Percentiles::of(&mut []), Percentiles::default());
     }
 }

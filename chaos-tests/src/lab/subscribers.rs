@@ -45,9 +45,17 @@ impl Plan {
     #[must_use]
     pub fn new(pppoe: usize, dhcp: usize) -> Self {
         let probed_each = 100;
-        let probed = u32::try_from(pppoe.min(probed_each) + dhcp.min(probed_each)).unwrap_or(u32::MAX).max(1);
+        let probed = u32::try_from(pppoe.min(probed_each) + dhcp.min(probed_each))
+            .unwrap_or(u32::MAX)
+            .max(1);
         let fastest = Duration::from_secs(1) * probed / PROBES_PER_S_MAX;
-        Self { pppoe, dhcp, dial_per_s: 400, probe_interval: fastest.max(Duration::from_millis(20)), probed_each }
+        Self {
+            pppoe,
+            dhcp,
+            dial_per_s: 400,
+            probe_interval: fastest.max(Duration::from_millis(20)),
+            probed_each,
+        }
     }
 
     /// All of them.
@@ -151,7 +159,9 @@ impl Subscribers {
         });
         let (wishes, inbox) = mpsc::channel();
         let line_shared = shared.clone();
-        let line = netns::thread_in("tdm-sub", "subscribers", move || Line::run(plan, line_shared, inbox))?;
+        let line = netns::thread_in("tdm-sub", "subscribers", move || {
+            Line::run(plan, line_shared, inbox)
+        })?;
         let core_shared = shared.clone();
         let core = netns::thread_in("tdm-core", "core", move || core(plan, core_shared))?;
         Ok(Self { plan, shared, wishes, threads: vec![line, core] })
@@ -223,8 +233,12 @@ impl Subscribers {
         }
         self.shared.up.arm();
         self.shared.down.arm();
-        let sessions =
-            self.shared.seen.iter().map(|s| (s.address(), s.lost.load(Ordering::Acquire))).collect();
+        let sessions = self
+            .shared
+            .seen
+            .iter()
+            .map(|s| (s.address(), s.lost.load(Ordering::Acquire)))
+            .collect();
         Mark { sessions, at: boottime_now() }
     }
 
@@ -269,7 +283,8 @@ impl Subscribers {
     pub fn silences(&self, mark: &Mark) -> (Vec<Duration>, Vec<Duration>) {
         let now = boottime_now();
         let had = |i: &usize| mark.sessions[*i].0.is_some();
-        let probed: Vec<usize> = (0..self.plan.total()).filter(|i| self.plan.is_probed(*i)).filter(had).collect();
+        let probed: Vec<usize> =
+            (0..self.plan.total()).filter(|i| self.plan.is_probed(*i)).filter(had).collect();
         let of = |track: fn(&Seen) -> &Track| {
             probed.iter().map(|i| track(&self.shared.seen[*i]).silence(now)).collect()
         };
@@ -349,7 +364,8 @@ async fn core(plan: Plan, shared: Arc<Shared>) -> Result<()> {
         }
         while let Ok((len, _)) = socket.try_recv_from(&mut buf) {
             let Some(probe) = Probe::parse(&buf[..len]) else { continue };
-            if let Some(seen) = usize::try_from(probe.session).ok().and_then(|i| shared.seen.get(i)) {
+            if let Some(seen) = usize::try_from(probe.session).ok().and_then(|i| shared.seen.get(i))
+            {
                 let now = boottime_now();
                 seen.up.arrived(now);
                 shared.up.arrived(now);
@@ -365,7 +381,8 @@ async fn core(plan: Plan, shared: Arc<Shared>) -> Result<()> {
             seq[i] += 1;
             let probe = Probe { session: u32::try_from(i)?, seq: seq[i] };
             // A full queue or an ICMP error is a lost probe, which is what is being measured.
-            let _ = socket.try_send_to(&probe.emit(), SocketAddrV4::new(address, SUBSCRIBER_PORT).into());
+            let _ = socket
+                .try_send_to(&probe.emit(), SocketAddrV4::new(address, SUBSCRIBER_PORT).into());
         }
     }
     Ok(())

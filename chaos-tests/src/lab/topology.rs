@@ -92,7 +92,10 @@ impl Topology {
             self.plug(&ns, "acc", "acc", &format!("acc-n{n}"))?;
             self.plug(&ns, "core", "core", &format!("core-n{n}"))?;
             let own = Ipv4Addr::new(10, 254, 0, u8::try_from(10 + n)?);
-            ip_batch(Some(&ns), &format!("addr add {own}/24 dev core\nroute add default via 10.254.0.254\n"))?;
+            ip_batch(
+                Some(&ns),
+                &format!("addr add {own}/24 dev core\nroute add default via 10.254.0.254\n"),
+            )?;
         }
         Ok(())
     }
@@ -117,7 +120,10 @@ impl Topology {
 
     /// One cable between a namespace and a bridge.
     fn plug(&self, ns: &str, inside: &str, bridge: &str, outside: &str) -> Result<()> {
-        ip_batch(None, &format!("link add {outside} netns tdm-sw type veth peer name {inside} netns {ns}\n"))?;
+        ip_batch(
+            None,
+            &format!("link add {outside} netns tdm-sw type veth peer name {inside} netns {ns}\n"),
+        )?;
         ip_batch(
             Some("tdm-sw"),
             &format!("link set {outside} mtu {ACCESS_MTU} master br-{bridge} up\n"),
@@ -126,7 +132,13 @@ impl Topology {
         // veth hands over partial checksums and large segments, which no wire carries.
         for (place, dev) in [("tdm-sw", outside), (ns, inside)] {
             let net = format!("--net=/run/netns/{place}");
-            run("nsenter", &[&net, "ethtool", "-K", dev, "tx", "off", "tso", "off", "gso", "off", "gro", "off"])?;
+            run(
+                "nsenter",
+                &[
+                    &net, "ethtool", "-K", dev, "tx", "off", "tso", "off", "gso", "off", "gro",
+                    "off",
+                ],
+            )?;
         }
         Ok(())
     }

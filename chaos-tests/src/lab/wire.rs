@@ -129,7 +129,9 @@ pub fn owners_max(stretches: &Stretches) -> usize {
     let mut most = 0;
     for side in ["acc-", "core-"] {
         let mut edges: Vec<(Tick, i32)> = Vec::new();
-        for stretch in stretches.iter().filter(|(cable, _)| cable.starts_with(side)).flat_map(|(_, s)| s) {
+        for stretch in
+            stretches.iter().filter(|(cable, _)| cable.starts_with(side)).flat_map(|(_, s)| s)
+        {
             edges.push((stretch.first, 1));
             edges.push((stretch.last + Duration::from_nanos(1), -1));
         }
@@ -162,8 +164,16 @@ mod tests {
     fn a_handover_is_one_owner_and_an_overlap_is_two() {
         assert_eq!(owners_max(&sent(&[])), 0);
         assert_eq!(owners_max(&sent(&[("acc-n1", &[1, 2, 3]), ("acc-n2", &[5, 6])])), 1);
-        assert_eq!(owners_max(&sent(&[("acc-n1", &[1, 2, 3]), ("core-n2", &[2])])), 1, "other side");
+        assert_eq!(
+            owners_max(&sent(&[("acc-n1", &[1, 2, 3]), ("core-n2", &[2])])),
+            1,
+            "other side"
+        );
         assert_eq!(owners_max(&sent(&[("acc-n1", &[1, 3, 5]), ("acc-n2", &[4])])), 2);
-        assert_eq!(owners_max(&sent(&[("acc-n1", &[1, 2, 9, 10]), ("acc-n2", &[5, 6])])), 1, "there and back");
+        assert_eq!(
+            owners_max(&sent(&[("acc-n1", &[1, 2, 9, 10]), ("acc-n2", &[5, 6])])),
+            1,
+            "there and back"
+        );
     }
 }

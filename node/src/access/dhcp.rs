@@ -1,6 +1,8 @@
 use super::engine::{Counters, Pending, Wire};
 use crate::proposer::OpOutcome;
-use dhcp::{Action, ClientKey, Commit, Destination, Lease, Leases, Outcome, PoolConfig, Server, Token};
+use dhcp::{
+    Action, ClientKey, Commit, Destination, Lease, Leases, Outcome, PoolConfig, Server, Token,
+};
 use ether::{Udp4, ethertype};
 use model::{Attachment, DownReason, GroupId, GroupService, Pool, Session, SessionKind, Tick};
 use raft_store::{OpReply, Refusal, SessionOp, State};
@@ -58,7 +60,10 @@ impl DhcpAccess {
         Self { servers: BTreeMap::new(), counters }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call site; the driver's view of one message")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site; the driver's view of one message"
+    )]
     pub(super) fn on_message(
         &mut self,
         wire: &mut Wire,
@@ -81,7 +86,10 @@ impl DhcpAccess {
         self.act(wire, pool, s_tag, actions);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call site; the driver's view of one outcome")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site; the driver's view of one outcome"
+    )]
     pub(super) fn on_outcome(
         &mut self,
         wire: &mut Wire,
@@ -92,12 +100,17 @@ impl DhcpAccess {
         state: &State,
         now: Tick,
     ) {
-        let (Some(pool), Some(server)) = (state.pool(pool), self.servers.get_mut(pool)) else { return };
+        let (Some(pool), Some(server)) = (state.pool(pool), self.servers.get_mut(pool)) else {
+            return;
+        };
         let outcome = match outcome {
-            OpOutcome::Committed(OpReply::Session(s)) => Outcome::Granted { session: s.id, address: s.address },
+            OpOutcome::Committed(OpReply::Session(s)) => {
+                Outcome::Granted { session: s.id, address: s.address }
+            }
             OpOutcome::Committed(OpReply::Done) => Outcome::Done,
             // Not the owner any more: another node answers, this one stays silent.
-            OpOutcome::Committed(OpReply::Refused(Refusal::StaleEpoch { .. })) | OpOutcome::Unknown => Outcome::Unknown,
+            OpOutcome::Committed(OpReply::Refused(Refusal::StaleEpoch { .. }))
+            | OpOutcome::Unknown => Outcome::Unknown,
             OpOutcome::Committed(OpReply::Refused(refusal)) => {
                 self.counters.add("session_refused", refusal.label());
                 debug!(%refusal, "a DHCP request was refused");
@@ -149,19 +162,25 @@ fn reply(wire: &mut Wire, pool: &Pool, s_tag: bool, to: &Destination, payload: &
 
 fn ops(request: Commit, pool: &str) -> Vec<SessionOp> {
     match request {
-        Commit::Grant { key, address, hostname, relay_info, lease_s } => vec![SessionOp::LeaseGrant {
-            attachment: key.attachment,
-            client_id: key.client_id,
-            hostname,
-            relay_info,
-            address: Some(address),
-            lease_s,
-            pool: Some(pool.to_owned()),
-        }],
+        Commit::Grant { key, address, hostname, relay_info, lease_s } => {
+            vec![SessionOp::LeaseGrant {
+                attachment: key.attachment,
+                client_id: key.client_id,
+                hostname,
+                relay_info,
+                address: Some(address),
+                lease_s,
+                pool: Some(pool.to_owned()),
+            }]
+        }
         Commit::Renew { session, lease_s } => vec![SessionOp::LeaseRenew { session, lease_s }],
-        Commit::Release { session } => vec![SessionOp::Down { session, reason: DownReason::UserRequest }],
+        Commit::Release { session } => {
+            vec![SessionOp::Down { session, reason: DownReason::UserRequest }]
+        }
         // The state machine takes down the session on the address, if there is one.
-        Commit::Decline { address, .. } => vec![SessionOp::Decline { address, pool: pool.to_owned() }],
+        Commit::Decline { address, .. } => {
+            vec![SessionOp::Decline { address, pool: pool.to_owned() }]
+        }
     }
 }
 

@@ -55,7 +55,8 @@ pub struct Counters(Mutex<BTreeMap<(&'static str, &'static str), u64>>);
 impl Counters {
     /// Adds one to `name{label}`.
     pub fn add(&self, name: &'static str, label: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry((name, label)).or_default() += 1;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry((name, label)).or_default() +=
+            1;
     }
 
     /// All counts.
@@ -74,8 +75,16 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn send(&mut self, to: Attachment, s_tag: bool, dst: MacAddr, ethertype: u16, payload: &[u8]) {
-        let frame = Frame { dst, src: self.vmac, vlans: to.vlans, s_tag, ethertype, payload }.emit();
+    pub(super) fn send(
+        &mut self,
+        to: Attachment,
+        s_tag: bool,
+        dst: MacAddr,
+        ethertype: u16,
+        payload: &[u8],
+    ) {
+        let frame =
+            Frame { dst, src: self.vmac, vlans: to.vlans, s_tag, ethertype, payload }.emit();
         self.output.push(Output::Send { port: to.port, frame });
     }
 
@@ -100,7 +109,12 @@ impl Engine {
     /// An engine that goes on with the sessions of `state`. The work does not grow with their
     /// number: links are resumed when they are heard from, and in small steps from `on_time`.
     #[must_use]
-    pub fn new(group: &Group, state: &State, counters: std::sync::Arc<Counters>, now: Tick) -> Self {
+    pub fn new(
+        group: &Group,
+        state: &State,
+        counters: std::sync::Arc<Counters>,
+        now: Tick,
+    ) -> Self {
         let serves = |s| group.services.contains(&s);
         let pppoe = serves(GroupService::Pppoe)
             .then(|| PppoeAccess::new(group, state, counters.clone(), now));
@@ -122,7 +136,14 @@ impl Engine {
     }
 
     /// Consumes a frame of an access port.
-    pub fn on_frame(&mut self, port: PortId, octets: &[u8], state: &State, now: Tick, wall: UnixMs) {
+    pub fn on_frame(
+        &mut self,
+        port: PortId,
+        octets: &[u8],
+        state: &State,
+        now: Tick,
+        wall: UnixMs,
+    ) {
         let frame = match Frame::parse(octets) {
             Ok(frame) => frame,
             Err(error) => return self.counters.add("access_drop", error.label()),
@@ -187,7 +208,10 @@ impl Engine {
                 pppoe.on_down(&mut self.wire, session, *reason, state, now);
             }
             if let Change::PoolChanged(_) = change {
-                self.gateways = state.pools_of(self.wire.group, GroupService::Dhcp).map(|p| p.gateway).collect();
+                self.gateways = state
+                    .pools_of(self.wire.group, GroupService::Dhcp)
+                    .map(|p| p.gateway)
+                    .collect();
             }
         }
     }
@@ -219,7 +243,8 @@ impl Engine {
 /// The answer of the group's virtual MAC to an ARP request for one of `addresses`.
 pub(super) fn arp_reply(group: &Group, addresses: &[Ipv4Addr], octets: &[u8]) -> Option<Vec<u8>> {
     let frame = Frame::parse(octets).ok().filter(|f| f.ethertype == ethertype::ARP)?;
-    let request = Arp::parse(frame.payload).ok().filter(|a| a.operation == ArpOperation::Request)?;
+    let request =
+        Arp::parse(frame.payload).ok().filter(|a| a.operation == ArpOperation::Request)?;
     // An announcement (sender and target alike) asks nothing.
     if !addresses.contains(&request.target_ip) || request.sender_ip == request.target_ip {
         return None;
@@ -228,7 +253,14 @@ pub(super) fn arp_reply(group: &Group, addresses: &[Ipv4Addr], octets: &[u8]) ->
     let payload = request.answer(vmac).emit();
     let vlans: Vlans = frame.vlans;
     Some(
-        Frame { dst: frame.src, src: vmac, vlans, s_tag: frame.s_tag, ethertype: ethertype::ARP, payload: &payload }
-            .emit(),
+        Frame {
+            dst: frame.src,
+            src: vmac,
+            vlans,
+            s_tag: frame.s_tag,
+            ethertype: ethertype::ARP,
+            payload: &payload,
+        }
+        .emit(),
     )
 }

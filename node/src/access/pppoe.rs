@@ -1,7 +1,9 @@
 use super::engine::{Counters, Pending, Wire};
 use crate::proposer::OpOutcome;
 use ether::{Frame, ethertype};
-use model::{Attachment, DownReason, Group, GroupService, Session, SessionId, SessionKind, Tick, UnixMs};
+use model::{
+    Attachment, DownReason, Group, GroupService, Session, SessionId, SessionKind, Tick, UnixMs,
+};
 use ppp::{Action, Addresses, AuthOutcome, Event, LinkParameters, Seed, SessionOutcome};
 use pppoe::{Packet, Padr, PadsError};
 use raft_store::{OpReply, SessionOp, State};
@@ -46,10 +48,14 @@ pub(super) struct PppoeAccess {
 
 impl PppoeAccess {
     pub(super) fn new(group: &Group, state: &State, counters: Arc<Counters>, now: Tick) -> Self {
-        let ppp_cfg = ppp::ServerConfig { name: group.ac_name.clone(), ..ppp::ServerConfig::default() };
+        let ppp_cfg =
+            ppp::ServerConfig { name: group.ac_name.clone(), ..ppp::ServerConfig::default() };
         Self {
             discovery: pppoe::Server::new(),
-            discovery_cfg: pppoe::ServerConfig::new(group.ac_name.clone(), state.cookie_key().copied().unwrap_or_default()),
+            discovery_cfg: pppoe::ServerConfig::new(
+                group.ac_name.clone(),
+                state.cookie_key().copied().unwrap_or_default(),
+            ),
             ppp_cfg,
             links: BTreeMap::new(),
             timers: BTreeSet::new(),
@@ -84,7 +90,9 @@ impl PppoeAccess {
         if shed && packet.code == pppoe::Code::Padi {
             return self.counters.add("pppoe_drop", "shed");
         }
-        for action in self.discovery.on_frame(from, frame.dst, &packet, now, wall, &self.discovery_cfg) {
+        for action in
+            self.discovery.on_frame(from, frame.dst, &packet, now, wall, &self.discovery_cfg)
+        {
             match action {
                 pppoe::Action::Reply { to, payload } => {
                     wire.send(to, frame.s_tag, to.mac, ethertype::PPPOE_DISCOVERY, &payload);
@@ -99,7 +107,15 @@ impl PppoeAccess {
     }
 
     /// A PADR with a good cookie: PADS, and LCP at once.
-    fn open(&mut self, wire: &mut Wire, from: Attachment, s_tag: bool, request: Padr, state: &State, now: Tick) {
+    fn open(
+        &mut self,
+        wire: &mut Wire,
+        from: Attachment,
+        s_tag: bool,
+        request: Padr,
+        state: &State,
+        now: Tick,
+    ) {
         let again = self.links.iter().find(|(_, l)| l.session.is_none() && l.attachment == from);
         if let Some((&sid, _)) = again {
             let pads = pppoe::pads(&self.discovery_cfg, &request, sid);
@@ -109,13 +125,18 @@ impl PppoeAccess {
         let Some(sid) = sid else {
             self.counters.add("pppoe_drop", "no_session_id");
             let text = "too many sessions";
-            let refusal = pppoe::pads_refused(&self.discovery_cfg, &request, PadsError::AcSystemError, text);
+            let refusal =
+                pppoe::pads_refused(&self.discovery_cfg, &request, PadsError::AcSystemError, text);
             return wire.send(from, s_tag, from.mac, ethertype::PPPOE_DISCOVERY, &refusal);
         };
         let pads = pppoe::pads(&self.discovery_cfg, &request, sid);
         wire.send(from, s_tag, from.mac, ethertype::PPPOE_DISCOVERY, &pads);
         let mut rng = rand::rng();
-        let seed = Seed { magic: rng.random_range(1..=u32::MAX), challenge: rng.random(), chap_id: rng.random() };
+        let seed = Seed {
+            magic: rng.random_range(1..=u32::MAX),
+            challenge: rng.random(),
+            chap_id: rng.random(),
+        };
         let link = Link {
             attachment: from,
             s_tag,
@@ -137,14 +158,23 @@ impl PppoeAccess {
     }
 
     /// A PPP frame of a session; unknown sessions get a PADT.
-    pub(super) fn on_session(&mut self, wire: &mut Wire, from: Attachment, frame: &Frame<'_>, state: &State, now: Tick) {
+    pub(super) fn on_session(
+        &mut self,
+        wire: &mut Wire,
+        from: Attachment,
+        frame: &Frame<'_>,
+        state: &State,
+        now: Tick,
+    ) {
         let (sid, ppp) = match pppoe::parse_session(frame.payload) {
             Ok(parsed) => parsed,
             Err(error) => return self.counters.add("pppoe_drop", error.label()),
         };
         if !self.links.contains_key(&sid) {
             match state.session_by_pppoe(wire.group, sid) {
-                Some(session) if session.attachment == from => self.resume(session, frame.s_tag, state, now),
+                Some(session) if session.attachment == from => {
+                    self.resume(session, frame.s_tag, state, now)
+                }
                 Some(_) | None => return self.refuse(wire, from, frame.s_tag, sid, now),
             }
         }
@@ -191,8 +221,14 @@ impl PppoeAccess {
         };
         let Some(addresses) = addresses(session, state) else { return };
         let ppp = ppp::Server::resume(link, addresses, now, &self.ppp_cfg);
-        let link =
-            Link { attachment: session.attachment, s_tag, ppp, session: Some(session.id), timer: None, padr: None };
+        let link = Link {
+            attachment: session.attachment,
+            s_tag,
+            ppp,
+            session: Some(session.id),
+            timer: None,
+            padr: None,
+        };
         self.links.insert(saved.sid, link);
         self.arm(saved.sid);
     }
@@ -257,29 +293,55 @@ impl PppoeAccess {
         }
         if tell {
             let padt = pppoe::padt(sid, None);
-            wire.send(link.attachment, link.s_tag, link.attachment.mac, ethertype::PPPOE_DISCOVERY, &padt);
+            wire.send(
+                link.attachment,
+                link.s_tag,
+                link.attachment.mac,
+                ethertype::PPPOE_DISCOVERY,
+                &padt,
+            );
         }
     }
 
-    pub(super) fn on_outcome(&mut self, wire: &mut Wire, sid: u16, outcome: &OpOutcome, state: &State, now: Tick) {
+    pub(super) fn on_outcome(
+        &mut self,
+        wire: &mut Wire,
+        sid: u16,
+        outcome: &OpOutcome,
+        state: &State,
+        now: Tick,
+    ) {
         match outcome {
             OpOutcome::Committed(OpReply::Session(session)) => {
                 let ours = self.links.get_mut(&sid).filter(|l| l.attachment == session.attachment);
                 let (Some(link), Some(addresses)) = (ours, addresses(session, state)) else {
                     // The peer hung up while the entry was on its way.
-                    let op = SessionOp::Down { session: session.id, reason: DownReason::UserRequest };
+                    let op =
+                        SessionOp::Down { session: session.id, reason: DownReason::UserRequest };
                     return wire.propose(Pending::Nothing, op);
                 };
                 link.session = Some(session.id);
                 link.padr = None;
                 self.half_open = self.half_open.saturating_sub(1);
-                self.step(wire, sid, Event::Session(SessionOutcome::Granted(addresses)), state, now);
+                self.step(
+                    wire,
+                    sid,
+                    Event::Session(SessionOutcome::Granted(addresses)),
+                    state,
+                    now,
+                );
             }
             OpOutcome::Committed(OpReply::Refused(refusal)) => {
                 self.counters.add("session_refused", refusal.label());
                 tracing::warn!(event = "TANDEM-SESSION-REFUSED", sid, %refusal, "no session for an authenticated subscriber");
                 let message = refusal.to_string();
-                self.step(wire, sid, Event::Session(SessionOutcome::Refused { message }), state, now);
+                self.step(
+                    wire,
+                    sid,
+                    Event::Session(SessionOutcome::Refused { message }),
+                    state,
+                    now,
+                );
             }
             OpOutcome::Committed(OpReply::Done) | OpOutcome::Unknown => {
                 self.counters.add("session_refused", "no_answer");
@@ -289,7 +351,14 @@ impl PppoeAccess {
     }
 
     /// A session has left the log; if its link lives here, it is closed towards the peer.
-    pub(super) fn on_down(&mut self, wire: &mut Wire, session: &Session, reason: DownReason, state: &State, now: Tick) {
+    pub(super) fn on_down(
+        &mut self,
+        wire: &mut Wire,
+        session: &Session,
+        reason: DownReason,
+        state: &State,
+        now: Tick,
+    ) {
         let SessionKind::Pppoe(saved) = &session.kind else { return };
         let sid = saved.sid;
         match self.links.get_mut(&sid) {

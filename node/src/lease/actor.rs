@@ -113,7 +113,8 @@ impl Handle {
 /// When the socket cannot be bound or the thread cannot start.
 pub fn spawn(settings: Settings) -> std::io::Result<Handle> {
     let (commands, inbox) = mpsc::unbounded_channel();
-    let (publish, status) = watch::channel(LeaseStatus { quarantined: true, ..LeaseStatus::default() });
+    let (publish, status) =
+        watch::channel(LeaseStatus { quarantined: true, ..LeaseStatus::default() });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (ready, bound) = std::sync::mpsc::channel();
     std::thread::Builder::new().name("lease".into()).spawn(move || {
@@ -130,7 +131,9 @@ pub fn spawn(settings: Settings) -> std::io::Result<Handle> {
             }
         });
     })?;
-    bound.recv().unwrap_or_else(|_| Err(std::io::Error::other("the lease thread died at start")))?;
+    bound
+        .recv()
+        .unwrap_or_else(|_| Err(std::io::Error::other("the lease thread died at start")))?;
     Ok(Handle { commands, status })
 }
 
@@ -220,8 +223,14 @@ impl Actor {
             }
             Command::Seal { group, epoch, done } => {
                 self.seal_seq += 1;
-                let sealer =
-                    Sealer::new(group, epoch, self.membership.clone(), self.seal_seq, now, self.timing);
+                let sealer = Sealer::new(
+                    group,
+                    epoch,
+                    self.membership.clone(),
+                    self.seal_seq,
+                    now,
+                    self.timing,
+                );
                 self.seals.insert(group, Seal { sealer, done });
             }
         }

@@ -52,9 +52,10 @@ impl Transport {
             .map_err(|e| bad(&e))?;
         let mut server = quinn::ServerConfig::with_crypto(Arc::new(server_tls));
         server.transport_config(transport_config());
-        let client_tls =
-            quinn::crypto::rustls::QuicClientConfig::try_from(with_alpn_client(&identity.rustls_client().map_err(|e| bad(&e))?))
-                .map_err(|e| bad(&e))?;
+        let client_tls = quinn::crypto::rustls::QuicClientConfig::try_from(with_alpn_client(
+            &identity.rustls_client().map_err(|e| bad(&e))?,
+        ))
+        .map_err(|e| bad(&e))?;
         let mut client = quinn::ClientConfig::new(Arc::new(client_tls));
         client.transport_config(transport_config());
         let mut endpoint = quinn::Endpoint::server(server, listen)?;
@@ -128,7 +129,10 @@ impl Links {
 
     /// The peer's id from its certificate, `None` when it belongs to another cluster.
     fn peer_of(&self, link: &quinn::Connection) -> Option<NodeId> {
-        let certs = link.peer_identity()?.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().ok()?;
+        let certs = link
+            .peer_identity()?
+            .downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>()
+            .ok()?;
         let (cluster, node) = raft_store::peer_node_id(certs.first()?)?;
         (cluster == self.cluster).then_some(node)
     }
@@ -141,7 +145,9 @@ async fn accept(endpoint: quinn::Endpoint, links: Arc<Links>) {
             let Ok(link) = incoming.await else { return };
             match links.peer_of(&link) {
                 Some(peer) => links.serve(peer, &link).await,
-                None => warn!(from = %link.remote_address(), "lease connection from no member of this cluster"),
+                None => {
+                    warn!(from = %link.remote_address(), "lease connection from no member of this cluster")
+                }
             }
         });
     }
@@ -199,7 +205,14 @@ impl ControllerFactory for NoWindow {
 struct OpenWindow;
 
 impl Controller for OpenWindow {
-    fn on_congestion_event(&mut self, _now: Instant, _sent: Instant, _persistent: bool, _lost: u64) {}
+    fn on_congestion_event(
+        &mut self,
+        _now: Instant,
+        _sent: Instant,
+        _persistent: bool,
+        _lost: u64,
+    ) {
+    }
 
     fn on_mtu_update(&mut self, _mtu: u16) {}
 

@@ -3,8 +3,9 @@
 use crate::member::Member;
 use crate::peer::Status;
 use api::types::{
-    self, ClusterStatus, GroupNodeStatus, GroupStatus, NatBlockInfo, NodeStatus, RaftState, SessionCounts, SessionType,
-    SubscriberDetail, SubscriberQuery, SubscriberSummary, SubscriberTotals,
+    self, ClusterStatus, GroupNodeStatus, GroupStatus, NatBlockInfo, NodeStatus, RaftState,
+    SessionCounts, SessionType, SubscriberDetail, SubscriberQuery, SubscriberSummary,
+    SubscriberTotals,
 };
 use dataplane::Counters;
 use model::{Fence, Group, GroupService, NodeId, NodeRole, Session, SessionKind};
@@ -99,7 +100,11 @@ pub(super) fn subscriber(state: &State, s: &Session, counters: Counters) -> Subs
         pppoe_session_id: sid,
         lease_expires_at: lease,
         hostname,
-        nat: s.nat.map(|b| NatBlockInfo { public: b.public, first_port: b.first_port, last_port: b.last_port }),
+        nat: s.nat.map(|b| NatBlockInfo {
+            public: b.public,
+            first_port: b.first_port,
+            last_port: b.last_port,
+        }),
         created_revision: s.created,
         modified_revision: s.modified,
     }
@@ -145,7 +150,12 @@ pub(super) fn cluster(member: &Member, statuses: &Statuses) -> ClusterStatus {
     }
 }
 
-fn raft_state(raft: &raft_store::RaftStatus, id: NodeId, voter: bool, reachable: bool) -> RaftState {
+fn raft_state(
+    raft: &raft_store::RaftStatus,
+    id: NodeId,
+    voter: bool,
+    reachable: bool,
+) -> RaftState {
     if raft.leader == Some(id) {
         RaftState::Leader
     } else if !reachable {
@@ -161,7 +171,9 @@ fn raft_state(raft: &raft_store::RaftStatus, id: NodeId, voter: bool, reachable:
 
 fn group(state: &State, g: &Group, statuses: &Statuses) -> GroupStatus {
     let fence_of = |id: NodeId| {
-        statuses.get(&id).map(|s| if s.open.contains_key(&g.id) { Fence::Open } else { Fence::Shut })
+        statuses
+            .get(&id)
+            .map(|s| if s.open.contains_key(&g.id) { Fence::Open } else { Fence::Shut })
     };
     let nodes = state
         .nodes()
@@ -172,7 +184,8 @@ fn group(state: &State, g: &Group, statuses: &Statuses) -> GroupStatus {
             GroupNodeStatus {
                 name: n.name.clone(),
                 programmed_revision: programmed,
-                eligible: status.is_some_and(|s| s.carrier) && programmed.is_some_and(|p| p >= g.revision),
+                eligible: status.is_some_and(|s| s.carrier)
+                    && programmed.is_some_and(|p| p >= g.revision),
                 fence: fence_of(n.id),
             }
         })

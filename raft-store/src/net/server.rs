@@ -34,7 +34,7 @@ type Names = Arc<Mutex<BTreeMap<Vec<u8>, Option<(ClusterId, NodeId)>>>>;
 
 /// The sender, as its certificate proves.
 #[derive(Clone, Copy, Debug)]
-struct From(NodeId);
+struct Sender(NodeId);
 
 /// Lets only nodes of this cluster in.
 #[derive(Clone)]
@@ -88,7 +88,7 @@ impl Interceptor for Gate {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         match self.check(&request) {
             Ok(node) => {
-                request.extensions_mut().insert(From(node));
+                request.extensions_mut().insert(Sender(node));
                 Ok(request)
             }
             Err(status) => {
@@ -133,9 +133,9 @@ struct Service {
     receiving: tokio::sync::Mutex<()>,
 }
 
-fn from<T>(request: &Request<T>) -> Result<NodeId, Status> {
-    let from = request.extensions().get::<From>();
-    from.map(|f| f.0).ok_or_else(|| Status::unauthenticated("unknown sender"))
+fn sender<T>(request: &Request<T>) -> Result<NodeId, Status> {
+    let sender = request.extensions().get::<Sender>();
+    sender.map(|s| s.0).ok_or_else(|| Status::unauthenticated("unknown sender"))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is an argument of map_err")]
@@ -170,7 +170,7 @@ impl Service {
     fn vote_request(
         request: Request<proto::VoteRequest>,
     ) -> Result<VoteRequest<TypeConfig>, Status> {
-        let from = from(&request)?;
+        let from = sender(&request)?;
         let request = VoteRequest::try_from(request.into_inner()).map_err(invalid)?;
         own(&request.vote, from)?;
         Ok(request)
@@ -178,7 +178,7 @@ impl Service {
 
     /// A node that was removed keeps its certificate, but has nothing to ask any more.
     fn member<T>(&self, request: &Request<T>) -> Result<NodeId, Status> {
-        let from = from(request)?;
+        let from = sender(request)?;
         if self.inner.is_member(from) {
             Ok(from)
         } else {
@@ -213,7 +213,7 @@ impl RaftApi for Service {
         &self,
         request: Request<proto::AppendRequest>,
     ) -> Result<Response<proto::AppendReply>, Status> {
-        let from = from(&request)?;
+        let from = sender(&request)?;
         let request = append_request(request.into_inner(), from)?;
         let prev = request.prev_log_id;
         let last = request.entries.last().map(|e| e.log_id).or(prev);
@@ -228,7 +228,7 @@ impl RaftApi for Service {
         &self,
         request: Request<Streaming<proto::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
-        let from = from(&request)?;
+        let from = sender(&request)?;
         let input = request.into_inner().scan((), move |(), item| {
             let checked = item.and_then(|r| append_request(r, from));
             if let Err(status) = &checked {
@@ -255,7 +255,7 @@ impl RaftApi for Service {
         &self,
         request: Request<Streaming<proto::SnapshotFrame>>,
     ) -> Result<Response<proto::SnapshotReply>, Status> {
-        let from = from(&request)?;
+        let from = sender(&request)?;
         let _one = self
             .receiving
             .try_lock()
@@ -277,7 +277,7 @@ impl RaftApi for Service {
         &self,
         request: Request<proto::TransferRequest>,
     ) -> Result<Response<proto::TransferReply>, Status> {
-        let from = from(&request)?;
+        let from = sender(&request)?;
         let request = request.into_inner();
         let vote = need_vote(request.from_leader).map_err(invalid)?;
         own(&vote, from)?;

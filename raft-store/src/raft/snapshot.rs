@@ -114,6 +114,13 @@ impl SnapshotDir {
     /// Opens the directory and finds the newest snapshot that is whole. A damaged one is set aside under another name.
     pub(crate) fn open(dir: PathBuf, cluster: ClusterId) -> io::Result<Self> {
         std::fs::create_dir_all(&dir)?;
+        for entry in std::fs::read_dir(&dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|e| e == "tmp") {
+                // A snapshot that a crash cut short.
+                std::fs::remove_file(path)?;
+            }
+        }
         let this = Self { dir, cluster, current: Mutex::new(None) };
         for path in this.list(PREFIX)?.into_iter().rev() {
             let checked = SnapshotHandle::open(&path)

@@ -110,7 +110,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_behaves_as_a_plain_set(ops in prop::collection::vec((any::<bool>(), 0u64..40), 0..200)) {
+        fn it_behaves_as_a_plain_set(
+            ops in prop::collection::vec((any::<bool>(), 0u64..40), 0..200),
+        ) {
             let mut set = RangeSet::span(10, 20);
             let mut plain: BTreeSet<u64> = (10..=20).collect();
             for (add, n) in ops {

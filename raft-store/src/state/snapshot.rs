@@ -166,7 +166,8 @@ impl State {
     /// matter.
     ///
     /// # Errors
-    /// [`SnapshotError`] when a section is unknown, a record damaged, or the records contradict each other.
+    /// [`SnapshotError`] when a section is unknown, a record damaged, or records contradict each
+    /// other.
     pub fn from_sections(
         sections: impl IntoIterator<Item = Section>,
     ) -> Result<Self, SnapshotError> {

@@ -24,6 +24,8 @@ pub(super) const QUEUE_MAX: usize = 4_096;
 const BATCH_MAX: usize = 256;
 /// Batches of which some proposal waits for an answer.
 const BATCHES_IN_FLIGHT_MAX: usize = 64;
+/// The longest anybody waits for an answer.
+const DEADLINE_MAX: Duration = Duration::from_secs(60);
 /// Pause before another try when the known leader turned out not to be one.
 const RETRY_PAUSE: Duration = Duration::from_millis(15);
 /// The shortest time one try with the leader is given.
@@ -98,7 +100,7 @@ impl Inner {
         within: Duration,
     ) -> Result<Committed, ProposeError> {
         let start = Instant::now();
-        let deadline = start + within;
+        let deadline = start + within.min(DEADLINE_MAX);
         add(&self.counters.proposals, 1);
         let _slot = self.slot(deadline).await?;
         let mut give_up = deadline.min(start + self.leader_wait());
@@ -187,7 +189,8 @@ impl Inner {
         request: proto::ProposeRequest,
     ) -> proto::ProposeReply {
         use proto::propose_result::Outcome as Out;
-        let deadline = Instant::now() + Duration::from_millis(request.deadline_ms);
+        let deadline =
+            Instant::now() + Duration::from_millis(request.deadline_ms).min(DEADLINE_MAX);
         let mut waiting = Vec::with_capacity(request.proposals.len());
         for proposal in request.proposals {
             let command = match Command::decode(&proposal.command) {

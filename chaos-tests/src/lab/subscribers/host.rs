@@ -62,14 +62,14 @@ pub struct Host {
 
 /// The MAC address of subscriber `i`.
 #[must_use]
-pub fn mac_of(i: usize) -> MacAddr {
+pub(super) fn mac_of(i: usize) -> MacAddr {
     let n = u32::try_from(i).unwrap_or(u32::MAX).to_be_bytes();
     MacAddr([0x02, 0x74, n[0], n[1], n[2], n[3]])
 }
 
 /// The subscriber that owns a MAC address.
 #[must_use]
-pub fn index_of(mac: MacAddr) -> Option<usize> {
+pub(super) fn index_of(mac: MacAddr) -> Option<usize> {
     let [0x02, 0x74, a, b, c, d] = mac.0 else { return None };
     usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()
 }
@@ -100,7 +100,8 @@ impl Host {
             renew_retry_min: Duration::from_secs(1),
             ..dhcp::client::Config::new(mac_of(index))
         };
-        let seed = u64::try_from(index).unwrap_or(0).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let seed =
+            u64::try_from(index).unwrap_or(0).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let client = Box::new(dhcp::client::Client::new(cfg, seed));
         Self::new(index, Kind::Dhcp { client, router: None })
     }
@@ -273,7 +274,8 @@ impl Host {
                     self.sid = Some(sid);
                     self.gateway = Some(server);
                     let Kind::Pppoe { ppp, cfg, .. } = &mut self.kind else { continue };
-                    let magic = u32::try_from(self.index).unwrap_or(0) ^ 0x5a5a_0001 ^ u32::from(sid) << 16;
+                    let magic =
+                        u32::try_from(self.index).unwrap_or(0) ^ 0x5a5a_0001 ^ u32::from(sid) << 16;
                     let mut engine = Box::new(ppp::client::Client::new(magic));
                     let actions = engine.step(ppp::client::Event::Start, now, cfg);
                     *ppp = Some(engine);
@@ -289,7 +291,11 @@ impl Host {
             match action {
                 ppp::client::Action::Send(ppp) => {
                     let (Some(sid), Some(server)) = (self.sid, self.gateway) else { continue };
-                    let frame = self.frame(server, ethertype::PPPOE_SESSION, &pppoe::emit_session(sid, &ppp));
+                    let frame = self.frame(
+                        server,
+                        ethertype::PPPOE_SESSION,
+                        &pppoe::emit_session(sid, &ppp),
+                    );
                     self.out.push(frame);
                 }
                 ppp::client::Action::Up { local, .. } => self.came_up(local),
@@ -307,9 +313,20 @@ impl Host {
         for action in actions {
             match action {
                 dhcp::client::Action::Send { payload, broadcast, src_ip, dst_ip } => {
-                    let packet =
-                        Udp4 { src: src_ip, dst: dst_ip, src_port: 68, dst_port: 67, ttl: 64, payload: &payload }.emit();
-                    let dst = if broadcast { MacAddr::BROADCAST } else { self.gateway.unwrap_or(MacAddr::BROADCAST) };
+                    let packet = Udp4 {
+                        src: src_ip,
+                        dst: dst_ip,
+                        src_port: 68,
+                        dst_port: 67,
+                        ttl: 64,
+                        payload: &payload,
+                    }
+                    .emit();
+                    let dst = if broadcast {
+                        MacAddr::BROADCAST
+                    } else {
+                        self.gateway.unwrap_or(MacAddr::BROADCAST)
+                    };
                     let frame = self.frame(dst, ethertype::IPV4, &packet);
                     self.out.push(frame);
                 }

@@ -1,7 +1,7 @@
 //! The cable that all simulated subscribers share.
 
 use super::host::{Host, News, index_of};
-use super::{Pace, Plan, PROBE_TICK, Shared, Wish};
+use super::{PROBE_TICK, Pace, Plan, Shared, Wish};
 use crate::lab::probe::{Probe, SUBSCRIBER_PORT, TARGET_PORT};
 use crate::lab::topology::TARGET;
 use anyhow::Result;
@@ -32,8 +32,14 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) async fn run(plan: Plan, shared: Arc<Shared>, wishes: mpsc::Receiver<Wish>) -> Result<()> {
-        let hosts = (0..plan.total()).map(|i| if i < plan.pppoe { Host::pppoe(i) } else { Host::dhcp(i) }).collect();
+    pub(super) async fn run(
+        plan: Plan,
+        shared: Arc<Shared>,
+        wishes: mpsc::Receiver<Wish>,
+    ) -> Result<()> {
+        let hosts = (0..plan.total())
+            .map(|i| if i < plan.pppoe { Host::pppoe(i) } else { Host::dhcp(i) })
+            .collect();
         let mut line = Self {
             plan,
             shared,
@@ -133,7 +139,11 @@ impl Line {
         let pause = Duration::from_secs(1) / self.plan.dial_per_s.max(1);
         while now >= self.dial_next {
             let Some(i) = self.dialling.pop_front() else { return };
-            self.dial_next = if now.since(self.dial_next) > pause * 10 { now + pause } else { self.dial_next + pause };
+            self.dial_next = if now.since(self.dial_next) > pause * 10 {
+                now + pause
+            } else {
+                self.dial_next + pause
+            };
             self.hosts[i].dial(now);
             self.settle(i);
         }
@@ -160,7 +170,8 @@ impl Line {
             let host = &self.hosts[i];
             let Some(address) = host.address else { continue };
             self.seq[i] += 1;
-            let probe = Probe { session: u32::try_from(i).unwrap_or(u32::MAX), seq: self.seq[i] }.emit();
+            let probe =
+                Probe { session: u32::try_from(i).unwrap_or(u32::MAX), seq: self.seq[i] }.emit();
             let packet = Udp4 {
                 src: address,
                 dst: TARGET,

@@ -80,7 +80,7 @@ fn command(state: &State, step: &Step) -> Command {
         28 | 29 => Command::Acquire {
             group: EAST,
             node: NodeId(u64::from(n % 4)),
-            epoch: Epoch(epoch.0 + u64::from(m % 3)),
+            epoch: Epoch((epoch.0 + u64::from(m % 4)).saturating_sub(2)),
         },
         30 => Command::SetRate {
             session: some_session(state, n),
