@@ -71,3 +71,46 @@ fn next_step(wanted: &BTreeSet<NodeId>, status: &RaftStatus) -> Option<Step> {
     }
     voters.iter().chain(learners).find(|id| !wanted.contains(id)).map(|id| Step::Remove(*id))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use raft_store::Membership;
+
+    fn set(ids: &[u64]) -> BTreeSet<NodeId> {
+        ids.iter().copied().map(NodeId).collect()
+    }
+
+    #[test]
+    fn members_follow_the_list_of_nodes_one_step_at_a_time() {
+        // wanted, voters, learners, their match, step
+        type Row<'a> = (&'a [u64], &'a [&'a [u64]], &'a [u64], u64, Option<Step>);
+        let rows: &[Row<'_>] = &[
+            (&[], &[&[1]], &[], 0, None),
+            (&[1], &[&[1]], &[], 0, None),
+            (&[1, 2], &[&[1]], &[], 0, Some(Step::AddLearner(NodeId(2)))),
+            (&[1, 2], &[&[1]], &[2], 0, None),
+            (&[1, 2], &[&[1]], &[2], 1, None),
+            (&[1, 2], &[&[1]], &[2], 950, Some(Step::Promote(NodeId(2)))),
+            (&[1, 2], &[&[1], &[1, 2]], &[], 950, None),
+            (&[1], &[&[1, 2]], &[], 950, Some(Step::Remove(NodeId(2)))),
+        ];
+        for (wanted, voters, learners, matched, want) in rows {
+            let status = RaftStatus {
+                last_log: 1_000,
+                membership: Membership {
+                    voters: voters.iter().map(|v| set(v)).collect(),
+                    learners: set(learners),
+                    ..Membership::default()
+                },
+                peers: learners.iter().map(|l| (NodeId(*l), Some(*matched))).collect(),
+                ..RaftStatus::default()
+            };
+            assert_eq!(
+                next_step(&set(wanted), &status),
+                *want,
+                "{wanted:?} {voters:?} {learners:?} {matched}"
+            );
+        }
+    }
+}

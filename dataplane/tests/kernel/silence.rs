@@ -1,15 +1,18 @@
 use crate::frame::{Wrap, arp_request, read_udp, source_mac, udp};
 use crate::lab::{
     ADDRESS, CLIENT_MAC, CORE_ADDRESS, GATEWAY, GROUP, Lab, NODE_ADDRESS, ROUTER_MAC, SERVER,
-    Setup, VMAC, drain, receive, run, session, vlans,
+    Setup, VMAC, drain, drain_udp, receive, run, session, vlans,
 };
 use dataplane::{PacketSocket, boottime_now};
 use model::{MacAddr, Tick};
+use nix::sys::socket::{setsockopt, sockopt};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 const PADI: [u8; 10] = [0x11, 0x09, 0, 0, 0, 4, 0x01, 0x01, 0, 0];
 const ECHO_REQUEST: [u8; 16] = [0x11, 0, 0, 7, 0, 10, 0xc0, 0x21, 9, 1, 0, 8, 0, 0, 0, 0];
+/// As of a packet from session 1 of the first group: sign `01`, slot 0, index 1.
+const SUBSCRIBER_MARK: u32 = 0x4000_0001;
 const LEASE: Duration = Duration::from_millis(150);
 
 fn up(marker: u32) -> Vec<u8> {
@@ -168,5 +171,36 @@ fn nothing_but_the_virtual_mac_and_sessions_leaves_an_access_port() {
         lab.core.send(&down(1)).unwrap();
         lab.wait_dropped("no_session", before, 1).await;
         assert_eq!(drain(&lab.client), Vec::<Vec<u8>>::new());
+    });
+}
+
+#[test]
+fn each_of_the_four_gates_is_shut_by_itself() {
+    run("gates", Setup::default(), async |lab: &mut Lab| {
+        let entry = session(Wrap::pppoe(7));
+        lab.put(entry).await;
+        let shut = async |what: &str, send: &dyn Fn()| {
+            let before = lab.dropped("fence_shut");
+            send();
+            lab.wait(&format!("{what}: fence_shut"), || lab.dropped("fence_shut") == before + 1)
+                .await;
+        };
+        shut("access, in", &|| lab.client.send(&up(1)).unwrap()).await;
+        // The gate at the core would drop it too, but after it was counted.
+        assert_eq!(lab.dp().counters(entry.id).unwrap().packets_up, 0);
+
+        // To nobody: past the gate, it would be dropped for want of a session.
+        let nobody = udp((SERVER, 53), (Ipv4Addr::new(100, 64, 9, 9), 4000), 1, 30);
+        let frame = Wrap::PLAIN.data(VMAC, ROUTER_MAC, &nobody);
+        shut("core, in", &|| lab.core.send(&frame).unwrap()).await;
+
+        // From this host, so past the gates for what comes in.
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        let send = |to| drop(socket.send_to(&[0; 30], (to, 9)));
+        shut("access, out", &|| send(ADDRESS)).await;
+        assert_eq!(lab.dp().counters(entry.id).unwrap().packets_down, 0);
+        setsockopt(&socket, sockopt::Mark, &SUBSCRIBER_MARK).unwrap();
+        shut("core, out", &|| send(SERVER)).await;
+        assert_eq!(drain_udp(&lab.core), []);
     });
 }

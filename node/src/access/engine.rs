@@ -264,3 +264,6 @@ pub(super) fn arp_reply(group: &Group, addresses: &[Ipv4Addr], octets: &[u8]) ->
         .emit(),
     )
 }
+
+#[cfg(test)]
+mod tests;
