@@ -126,7 +126,7 @@ impl Member {
             None => None,
         };
         let timing = lease_timing(config.profile);
-        let lease = start_lease(config, &identity, timing, plane.clone())?;
+        let lease = start_lease(config, &identity, timing, &store, plane.clone())?;
         let (programmed_tx, programmed) = watch::channel(Revision(0));
         let (carrier_tx, carrier) = watch::channel(true);
         let (drift_tx, drift) = watch::channel(0);
@@ -178,6 +178,7 @@ fn start_lease(
     config: &Config,
     identity: &Identity,
     timing: Timing,
+    store: &Store,
     plane: Option<Arc<Dataplane>>,
 ) -> Result<lease::Handle, MemberError> {
     let fence: Arc<dyn Fn(GroupId, Tick) + Send + Sync> = Arc::new(move |group, until| {
@@ -193,6 +194,7 @@ fn start_lease(
         listen: config.lease_addr,
         identity: identity.clone(),
         fence,
+        logged_membership: store.logged_membership(),
     };
     lease::spawn(settings).map_err(|source| MemberError::Lease { addr: config.lease_addr, source })
 }

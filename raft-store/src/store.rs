@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -71,6 +71,7 @@ pub(crate) struct Inner {
     queues: propose::Queues,
     reads: mpsc::Sender<read::ReadRequest>,
     status: watch::Sender<RaftStatus>,
+    membership: Arc<AtomicU64>,
     fatal: watch::Sender<Option<String>>,
     /// Held while members change or leadership moves.
     changing: tokio::sync::Mutex<()>,
@@ -297,6 +298,13 @@ impl Store {
         self.inner.read_index().await
     }
 
+    /// Index of the newest membership entry that was appended here, before its append is acknowledged to the leader;
+    /// 0 since a start or a truncation, when only [`Store::status`] knows. A quorum lease's voter needs it this early.
+    #[must_use]
+    pub fn logged_membership(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.inner.membership)
+    }
+
     /// Raft on this node, as it changes.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<RaftStatus> {
@@ -508,7 +516,9 @@ async fn start(
     let (writer, handle) = Writer::start(log, Arc::clone(&counters), failed)
         .map_err(|source| OpenError::Io { dir: dir.to_owned(), source })?;
     let factory = Factory { peers: Arc::clone(&peers), counters: Arc::clone(&counters) };
-    let raft = Raft::new(cfg.node.0, config, factory, LogStore::new(parts, handle), machine)
+    let membership = Arc::new(AtomicU64::new(0));
+    let log = LogStore::new(parts, handle, Arc::clone(&membership));
+    let raft = Raft::new(cfg.node.0, config, factory, log, machine)
         .await
         .map_err(|e| OpenError::Raft(e.to_string()))?;
     published.running.store(true, Ordering::Release);
@@ -527,6 +537,7 @@ async fn start(
         published,
         timing: cfg.timing,
         clock: cfg.clock,
+        membership,
         queues,
         reads,
         status: watch::Sender::new(first),

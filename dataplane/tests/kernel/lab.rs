@@ -205,6 +205,12 @@ impl Lab {
         assert!(done.is_ok(), "not within {WAIT:?}: {what}; drops {:?}", self.dp().drops());
     }
 
+    /// The own address of the access interface.
+    pub(crate) fn access_mac(&self) -> MacAddr {
+        let shown = self.node_command("ip", "-o link show acc0");
+        shown.split("link/ether ").nth(1).unwrap()[..17].parse().unwrap()
+    }
+
     /// Runs a program in the node's namespace and returns what it printed.
     pub(crate) fn node_command(&self, program: &str, args: &str) -> String {
         // This thread is in the node's namespace, and children inherit it.

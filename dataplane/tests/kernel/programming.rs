@@ -5,7 +5,7 @@ use crate::lab::{
 use dataplane::{
     Counters, Dataplane, DataplaneError, Drift, GroupConfig, SessionChange, SessionEntry, Shaper,
 };
-use model::{GroupId, MacAddr, NatBlock, NatPool, Rate, SessionId};
+use model::{GroupId, NatBlock, NatPool, Rate, SessionId};
 use std::net::Ipv4Addr;
 
 fn up(marker: u32) -> Vec<u8> {
@@ -151,9 +151,7 @@ fn a_failed_nat_transaction_is_repaired_from_what_the_kernel_holds() {
 #[test]
 fn groups_are_refused_before_they_could_do_harm() {
     run("refuse", Setup::default(), async |lab: &mut Lab| {
-        let device = lab.node_command("ip", "-o link show acc0");
-        let mac: MacAddr = device.split("link/ether ").nth(1).unwrap()[..17].parse().unwrap();
-        let own = GroupConfig { vmac: mac, ..group(None) };
+        let own = GroupConfig { vmac: lab.access_mac(), ..group(None) };
         let refused = lab.dp().put_group(&own).await;
         assert!(matches!(refused, Err(DataplaneError::VirtualMacInUse { .. })), "{refused:?}");
         let foreign = SessionEntry { group: GroupId(99), ..rich() };

@@ -144,6 +144,9 @@ fn the_kernel_itself_answers_nothing_for_the_group() {
             for frame in control_frames() {
                 lab.client.send(&frame).unwrap();
             }
+            // As DHCP this passes to the packet socket unchecked; the kernel must not route it.
+            let detour = udp((ADDRESS, 68), (SERVER, 67), 1, 30);
+            lab.client.send(&Wrap::PLAIN.data(lab.access_mac(), CLIENT_MAC, &detour)).unwrap();
             let router = Ipv4Addr::new(192, 0, 2, 254);
             lab.core.send(&arp_request(ROUTER_MAC, router, CORE_ADDRESS)).unwrap();
             lab.core.send(&arp_request(ROUTER_MAC, router, GATEWAY)).unwrap();
@@ -153,6 +156,7 @@ fn the_kernel_itself_answers_nothing_for_the_group() {
                 receive(&lab.core, "an ARP reply", |f| f[12..14] == [8, 6] && f[20..22] == [0, 2])
                     .await;
             assert_eq!(got[28..32], NODE_ADDRESS.octets(), "fence open: {open}");
+            assert_eq!(drain_udp(&lab.core), [], "fence open: {open}");
         }
         assert_eq!(drain(&lab.client), Vec::<Vec<u8>>::new());
     });

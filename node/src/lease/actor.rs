@@ -6,6 +6,7 @@ use raft_store::Identity;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
@@ -21,6 +22,8 @@ pub struct Settings {
     pub identity: Identity,
     /// Moves the kernel's fence: called for each quorum of acknowledgements; `Tick::ZERO` shuts it.
     pub fence: Arc<dyn Fn(GroupId, Tick) + Send + Sync>,
+    /// Index of the newest membership appended to the log, set before the append is acknowledged.
+    pub logged_membership: Arc<AtomicU64>,
 }
 
 enum Command {
@@ -146,6 +149,8 @@ struct Actor {
     me: NodeId,
     timing: Timing,
     membership: Membership,
+    logged_membership: Arc<AtomicU64>,
+    newest_index: u64,
     voter: Voter,
     holder: Holder,
     seals: BTreeMap<GroupId, Seal>,
@@ -166,6 +171,8 @@ impl Actor {
             voter: Voter::new(clock::now(), settings.timing),
             holder: Holder::new(settings.me, settings.timing, nobody.clone()),
             membership: nobody,
+            logged_membership: settings.logged_membership.clone(),
+            newest_index: 0,
             seals: BTreeMap::new(),
             seal_seq: clock::now().as_ns(),
             open: BTreeMap::new(),
@@ -201,7 +208,7 @@ impl Actor {
         match command {
             Command::Peers(peers) => self.transport.set_peers(&peers),
             Command::Membership { newest_index, committed } => {
-                self.voter.set_membership_index(newest_index);
+                self.newest_index = newest_index;
                 self.holder.set_membership(committed.clone());
                 self.membership = committed;
             }
@@ -247,6 +254,8 @@ impl Actor {
         let now = clock::now();
         match message {
             Message::Renew { .. } | Message::Seal { .. } | Message::Release { .. } => {
+                let logged = self.logged_membership.load(Ordering::Acquire);
+                self.voter.set_membership_index(logged.max(self.newest_index));
                 if let Some(reply) = self.voter.on_message(from, message, now) {
                     self.deliver(from, &reply);
                 }

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, ControlFlow, RangeBounds};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -100,6 +101,8 @@ pub(crate) struct LogStore {
     known: Arc<Mutex<Known>>,
     engine: Arc<dyn LogEngine>,
     writer: WriterHandle,
+    /// See [`crate::Store::logged_membership`].
+    membership: Arc<AtomicU64>,
 }
 
 /// What [`LogStore`] needs of an opened log, before the writer takes it.
@@ -125,8 +128,8 @@ impl LogStore {
         Parts { known, engine: Arc::clone(&opened.engine) }
     }
 
-    pub(crate) fn new(parts: Parts, writer: WriterHandle) -> Self {
-        Self { known: Arc::new(Mutex::new(parts.known)), engine: parts.engine, writer }
+    pub(crate) fn new(parts: Parts, writer: WriterHandle, membership: Arc<AtomicU64>) -> Self {
+        Self { known: Arc::new(Mutex::new(parts.known)), engine: parts.engine, writer, membership }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -296,6 +299,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             let mut records = Vec::new();
             for entry in entries {
                 records.push(record(&entry));
+                if matches!(entry.payload, EntryPayload::Membership(_)) {
+                    self.membership.store(entry.log_id.index, Ordering::Release);
+                }
                 known.last = Some(entry.log_id);
                 known.cache.push(entry);
             }
@@ -312,6 +318,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             known.cache.truncate(last.map_or(0, |id| id.index + 1));
             known.last = last;
         }
+        self.membership.store(0, Ordering::Release);
         self.durable(|done| Op::Truncate { after: last.map(position), done }).await
     }
 

@@ -25,7 +25,7 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, tempfile::TempDir> for Fresh {
         let base = LogStore::parts(&opened);
         let (_writer, handle) =
             Writer::start(opened, Arc::clone(&counters), Box::new(|e| panic!("{e}"))).unwrap();
-        let log = LogStore::new(base, handle);
+        let log = LogStore::new(base, handle, Arc::default());
         let snapshots =
             Arc::new(SnapshotDir::open(dir.path().join("snapshots"), cluster.clone()).unwrap());
         let published = Arc::new(Published::new(counters));

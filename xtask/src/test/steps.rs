@@ -105,6 +105,13 @@ pub(super) fn doc(_: &mut Notes) -> Result<Done> {
 }
 
 pub(super) fn fuzz(notes: &mut Notes) -> Result<Done> {
+    let resolve =
+        ["metadata", "--locked", "--format-version", "1", "--manifest-path", "fuzz/Cargo.toml"];
+    if !host::succeeds(host::cargo().args(resolve)) {
+        bail!(
+            "fuzz/Cargo.lock is behind the manifests: run `cargo check --manifest-path fuzz/Cargo.toml`"
+        );
+    }
     let mut cargo = host::cargo();
     cargo.args(["run", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--bin", "replay"]);
     cargo.arg("--target-dir").arg(host::target_dir()?.join("fuzz"));
