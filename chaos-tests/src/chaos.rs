@@ -124,7 +124,7 @@ impl Run {
         let mut struck = Vec::new();
         for _ in 0..strikes {
             let nemesis = self.pick().await?;
-            self.note(format!("strike {nemesis}"));
+            self.note(&format!("strike {nemesis}"));
             nemesis.strike(&mut self.lab).await?;
             self.faults += 1;
             struck.push(nemesis);
@@ -134,7 +134,7 @@ impl Run {
         let length = Duration::from_millis(self.rng.random_range(500..3000));
         self.live(length).await;
         for nemesis in struck.iter().rev() {
-            self.note(format!("heal {nemesis}"));
+            self.note(&format!("heal {nemesis}"));
             nemesis.heal(&mut self.lab)?;
         }
         let healed = boottime_now();
@@ -152,7 +152,7 @@ impl Run {
         whole.await?;
         let took = boottime_now().since(healed);
         self.recovery.push(took);
-        self.note(format!("whole after {} ms", took.as_millis()));
+        self.note(&format!("whole after {} ms", took.as_millis()));
         let kept = self.stayers_kept(&mark);
         ensure!(kept.is_empty(), "sessions ended that nobody ended: subscribers {kept:?}");
         self.check_now().await
@@ -215,7 +215,7 @@ impl Run {
         Self::stayers().filter(|i| !self.lab.subscribers.is_kept(mark, *i)).collect()
     }
 
-    fn note(&mut self, text: String) {
-        self.timeline.note(self.quiet, self.started, &text);
+    fn note(&mut self, text: &str) {
+        self.timeline.note(self.quiet, self.started, text);
     }
 }

@@ -172,7 +172,9 @@ mod tests {
         let mac = MacAddr([0, 0, 0x5e, 0, 1, 51]);
         assert_eq!(mac.to_string(), "00:00:5e:00:01:33");
         assert_eq!("00:00:5e:00:01:33".parse(), Ok(mac));
-        for bad in ["", "00:00:5e:00:01", "00:00:5e:00:01:33:44", "0:0:5e:0:1:33", "zz:00:5e:00:01:33"] {
+        for bad in
+            ["", "00:00:5e:00:01", "00:00:5e:00:01:33:44", "0:0:5e:0:1:33", "zz:00:5e:00:01:33"]
+        {
             assert!(bad.parse::<MacAddr>().is_err(), "{bad:?}");
         }
     }

@@ -8,6 +8,8 @@ mod network;
 mod peers;
 mod server;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use network::Factory;
 pub(crate) use peers::{Client, Lane, Peers, was_never_sent};

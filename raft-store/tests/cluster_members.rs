@@ -103,6 +103,7 @@ async fn is_shut_out(cluster: &Cluster, identity: Identity) {
     let members = [(config.node, config.listen), (NodeId(1), cluster.addresses[&NodeId(1)])];
     let stranger = Store::open(config).await.unwrap();
     stranger.initialize(members.into()).await.unwrap();
+    until(&stranger, "its own membership", |s| s.membership.addresses.len() == 2).await;
     // It calls as a member in its own eyes; node 1 must not even finish the handshake.
     let refused = stranger.request(NodeId(1), "echo", vec![]).await.unwrap_err();
     assert!(matches!(refused, CallError::Unreachable { .. }), "{refused:?}");
@@ -143,16 +144,15 @@ async fn a_damaged_store_says_what_to_do_and_another_nodes_store_is_refused() {
         cluster.store(1).propose(put(&format!("user{n}"))).await.unwrap();
     }
     cluster.stop(NodeId(1)).await;
-    let mut config = cluster.config(NodeId(2).min(NodeId(1)));
+    let mut config = cluster.config(NodeId(1));
     config.node = NodeId(2);
     config.identity = cluster.identity(NodeId(2));
     let refused = Store::open(config).await.unwrap_err();
     assert!(matches!(refused, OpenError::Owner { .. }), "{refused:?}");
     let db = cluster.data_dir(NodeId(1)).join("log/db");
     let file = std::fs::OpenOptions::new().write(true).open(&db).unwrap();
-    let length = file.metadata().unwrap().len();
-    file.set_len(length / 2).unwrap();
+    file.set_len(1024).unwrap();
     let refused = cluster.try_start(NodeId(1)).await.unwrap_err();
     assert_eq!(refused.label(), "corrupt", "{refused:?}");
-    assert!(refused.to_string().contains("bngctl node rejoin"), "{refused}");
+    assert!(refused.to_string().contains("bngctl cluster remove"), "{refused}");
 }

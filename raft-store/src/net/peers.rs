@@ -134,6 +134,12 @@ impl Peers {
             .initial_connection_window_size(CONNECTION_WINDOW_OCTETS))
     }
 
+    /// A connection without the stamp, for tests that forge it.
+    #[cfg(test)]
+    pub(super) fn channel(&self, node: u64, addr: &str) -> Result<Channel, Status> {
+        Ok(self.peer(node, addr)?.control.clone())
+    }
+
     /// Forgets the nodes that are no longer members.
     pub(crate) fn retain(&self, keep: impl Fn(u64) -> bool) {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -316,7 +316,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         {
             let mut known = self.lock();
             known.cache.truncate(last.map_or(0, |id| id.index + 1));
-            known.last = last;
+            if known.last.map(|id| id.index) > last.map(|id| id.index) {
+                known.last = last;
+            }
         }
         self.membership.store(0, Ordering::Release);
         self.durable(|done| Op::Truncate { after: last.map(position), done }).await

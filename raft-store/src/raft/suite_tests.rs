@@ -4,10 +4,12 @@ use super::TypeConfig;
 use super::log_store::LogStore;
 use super::machine::{Machine, Published};
 use super::snapshot::SnapshotDir;
+use super::wire::log_id;
 use crate::log::{SledEngine, Writer, open};
 use crate::metrics::Counters;
 use model::{ClusterId, NodeId};
 use openraft::StorageError;
+use openraft::storage::RaftStateMachine as _;
 use openraft::testing::log::{StoreBuilder, Suite};
 use std::sync::Arc;
 
@@ -37,4 +39,30 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, tempfile::TempDir> for Fresh {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn log_and_state_machine_pass_the_conformance_suite_of_openraft() {
     Suite::test_all(Fresh).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_that_this_build_cannot_decode_stops_the_node_and_is_not_skipped() {
+    let (_dir, _log, mut machine) = Fresh.build().await.unwrap();
+    let entry = |index, octets: &'static [u8]| super::LogEntry {
+        log_id: log_id(1, index),
+        payload: super::LogPayload::Normal(super::Payload(octets.into())),
+    };
+    let blank = super::LogEntry { log_id: log_id(1, 0), payload: super::LogPayload::Blank };
+    let good = crate::Entry {
+        at: model::UnixMs(5),
+        client: None,
+        trace: None,
+        command: crate::Command::Expire,
+    };
+    let good = super::LogEntry {
+        log_id: log_id(1, 1),
+        payload: super::LogPayload::Normal(super::Payload(good.encode().into())),
+    };
+    let entries = [blank, good, entry(2, b"\xff\xff\xff from the future")];
+    let stream = futures::stream::iter(entries.map(|e| Ok((e, None))));
+    let stopped = machine.apply(stream).await.unwrap_err();
+    assert!(stopped.to_string().contains("entry 2 cannot be decoded"), "{stopped}");
+    let (last, _) = machine.applied_state().await.unwrap();
+    assert_eq!(last, Some(log_id(1, 1)));
 }

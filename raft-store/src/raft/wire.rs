@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) mod proto {
     #![allow(
         clippy::all,
+        clippy::too_many_lines,
         missing_docs,
         unreachable_pub,
         reason = "generated code: its documentation is the .proto file"

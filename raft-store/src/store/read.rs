@@ -52,7 +52,8 @@ impl Inner {
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
                 Some(Err(NoAnswer::NotLeader)) => return Err(self.no_leader()),
-                None => return Err(ProposeError::Timeout),
+                // A read changes nothing, so not knowing and no leader are the same to its caller.
+                None => return Err(self.no_leader()),
             }
         };
         let revision = Revision(index);

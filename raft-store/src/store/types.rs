@@ -77,9 +77,10 @@ pub enum OpenError {
     /// The store contradicts itself, or what this node has acknowledged. Nothing is repaired: a node that has forgotten a
     /// vote or an entry can make the cluster lose committed data.
     #[error(
-        "the store in {} cannot be trusted: {what}. Remove {} and run `bngctl node rejoin`; \
-         this node must not vote under its old identity",
-        dir.display(), dir.display()
+        "the store in {} cannot be trusted: {what}. This node must not vote under its old identity: take it out on \
+         another member with `bngctl cluster remove`, remove its data directory, start it and let it join again \
+         (`bngctl cluster token` there, `bngctl cluster join` here)",
+        dir.display()
     )]
     Corrupt {
         /// The store.

@@ -1,6 +1,7 @@
 //! A cluster on this machine: real sockets, real TLS, real disks. Waits are for conditions.
 
-#![allow(dead_code, reason = "each test file uses a part")]
+#![expect(clippy::unwrap_used, reason = "test support: a failure is a failed test")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 use model::{ClusterId, NodeId, NodeRole, Revision, Secret, Subscriber, UnixMs};
 use raft_store::{
