@@ -1,5 +1,7 @@
 //! Members, leadership, snapshots, and who may connect.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, too, fail by panicking")]
+
 mod cluster_common;
 
 use cluster_common::{Cluster, PATIENCE, has, put, until};
@@ -80,7 +82,11 @@ async fn nodes_ask_each_other_over_the_same_connection() {
     assert!(matches!(none, CallError::Refused(_)), "{none:?}");
     cluster.store(1).on_request(Arc::new(|from, kind, payload| {
         Box::pin(async move {
-            if kind == "echo" { Ok([vec![from.0 as u8], payload].concat()) } else { Err(kind) }
+            if kind == "echo" {
+                Ok([vec![u8::try_from(from.0).unwrap()], payload].concat())
+            } else {
+                Err(kind)
+            }
         })
     }));
     let reply = cluster.store(2).request(NodeId(1), "echo", vec![5, 6]).await.unwrap();

@@ -1,5 +1,7 @@
 //! A node that others cannot reach: its connections hang instead of failing, as behind a dead link.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, too, fail by panicking")]
+
 mod cluster_common;
 
 use cluster_common::{Cluster, TIMING, put};

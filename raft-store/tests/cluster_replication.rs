@@ -1,5 +1,7 @@
 //! Proposals, reads and the change feed on three nodes, across the death of a leader and a restart from disk.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, too, fail by panicking")]
+
 mod cluster_common;
 
 use cluster_common::{Cluster, PATIENCE, TIMING, has, put, read, until};

@@ -25,12 +25,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     report.step("format", steps::format);
     report.step("clippy", steps::clippy);
     report.step("tidy", steps::tidy);
-    report.step("openapi", steps::openapi);
     report.step("cargo-deny", steps::deny);
+    let built = report.step("build", steps::build);
     report.step("unit tests", steps::unit);
     report.step("doc tests", steps::doc);
     report.step("fuzz corpus", steps::fuzz);
-    let built = report.step("lab programs", steps::build);
     report.step("lab: demo", |notes| steps::demo(built, notes));
     if !options.fast {
         report.step("lab: chaos", |notes| steps::chaos(built, notes));

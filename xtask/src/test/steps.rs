@@ -3,7 +3,7 @@
 use super::report::{Done, Notes};
 use crate::host::{self, Chatter};
 use crate::lab::{self, LastObject, Profile};
-use crate::{debian, openapi, tidy};
+use crate::{debian, tidy};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use std::process::Command;
@@ -39,10 +39,6 @@ pub(super) fn clippy(_: &mut Notes) -> Result<Done> {
 
 pub(super) fn tidy(_: &mut Notes) -> Result<Done> {
     tidy::run().map(|()| passed())
-}
-
-pub(super) fn openapi(_: &mut Notes) -> Result<Done> {
-    openapi::check().map(|()| passed())
 }
 
 pub(super) fn deny(_: &mut Notes) -> Result<Done> {
@@ -119,8 +115,10 @@ pub(super) fn fuzz(notes: &mut Notes) -> Result<Done> {
     show(&mut cargo, notes)
 }
 
+/// Builds tests and programs in one go: with other targets selected, cargo would choose other features of
+/// the dependencies and compile them a second time. The test of `api` that finds a stale OpenAPI document is among them.
 pub(super) fn build(_: &mut Notes) -> Result<Done> {
-    lab::compile(Profile::Debug, Chatter::Stdout).map(|()| passed())
+    cargo(&["build", "--workspace", "--all-targets", "--locked"])
 }
 
 pub(super) fn demo(built: bool, notes: &mut Notes) -> Result<Done> {
