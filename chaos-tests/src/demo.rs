@@ -101,8 +101,8 @@ async fn keep(lab: Lab) -> Result<()> {
     let ops = "ip netns exec tdm-ops";
     println!(
         "\nthe lab is up; from another terminal:\n\n\
-         export BNGCTL_URL=https://10.255.0.1:8443,https://10.255.0.2:8443 BNGCTL_INSECURE=true\n\
-         {ops} {bngctl} login --username {user} --password {password}\n\
+         {ops} {bngctl} --insecure --url https://10.255.0.1:8443 --url https://10.255.0.2:8443 login \
+         --username {user} --password {password}\n\
          {ops} {bngctl} cluster status\n\
          {ops} {bngctl} session list\n\
          {ops} {bngctl} group failover {GROUP}\n\

@@ -54,8 +54,7 @@ pub async fn run(args: DevArgs) -> Result<()> {
     let url = format!("https://{}", args.listen);
     println!(
         "a single Tandem node without packets: {url} (documentation: {url}/api/docs)\n\n  \
-         export BNGCTL_URL={url} BNGCTL_INSECURE=true\n  \
-         bngctl login --username admin --password {}\n  bngctl session list\n\nCtrl-C ends it",
+         bngctl --insecure --url {url} login --username admin --password {}\n  bngctl session list\n\nCtrl-C ends it",
         args.password
     );
     tokio::signal::ctrl_c().await?;
