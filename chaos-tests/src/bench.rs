@@ -99,7 +99,7 @@ impl Row {
     }
 
     fn gap(&self) -> Percentiles {
-        Percentiles::of(&mut [self.up.as_slice(), self.down.as_slice()].concat())
+        Percentiles::of_both(&self.up, &self.down)
     }
 }
 

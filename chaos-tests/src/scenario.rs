@@ -52,7 +52,7 @@ impl Measured {
     /// Percentiles over all sessions and both directions.
     #[must_use]
     pub fn gap(&self) -> Percentiles {
-        Percentiles::of(&mut [self.up.as_slice(), self.down.as_slice()].concat())
+        Percentiles::of_both(&self.up, &self.down)
     }
 }
 

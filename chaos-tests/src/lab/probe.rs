@@ -101,6 +101,12 @@ pub struct Percentiles {
 }
 
 impl Percentiles {
+    /// Of both directions together.
+    #[must_use]
+    pub fn of_both(up: &[Duration], down: &[Duration]) -> Self {
+        Self::of(&mut [up, down].concat())
+    }
+
     /// Of a list, which it sorts; zero for an empty one.
     #[must_use]
     pub fn of(values: &mut [Duration]) -> Self {

@@ -9,7 +9,7 @@ mod line;
 pub use host::{Host, Kind};
 
 use super::netns;
-use super::probe::{Percentiles, Probe, SUBSCRIBER_PORT, TARGET_PORT, Track};
+use super::probe::{Probe, SUBSCRIBER_PORT, TARGET_PORT, Track};
 use super::topology::TARGET;
 use anyhow::{Result, bail};
 use dataplane::boottime_now;
@@ -105,7 +105,6 @@ pub struct Shared {
     pub down: Track,
     probing: AtomicBool,
     stop: AtomicBool,
-    addresses_changed: AtomicU64,
 }
 
 /// What the driver asks of subscribers.
@@ -127,7 +126,6 @@ pub struct Subscribers {
 #[derive(Clone, Debug)]
 pub struct Mark {
     sessions: Vec<(Option<Ipv4Addr>, u64)>,
-    at: Tick,
 }
 
 /// What became of the sessions since a [`Mark`].
@@ -155,7 +153,6 @@ impl Subscribers {
             down: Track::default(),
             probing: AtomicBool::new(false),
             stop: AtomicBool::new(false),
-            addresses_changed: AtomicU64::new(0),
         });
         let (wishes, inbox) = mpsc::channel();
         let line_shared = shared.clone();
@@ -239,7 +236,7 @@ impl Subscribers {
             .iter()
             .map(|s| (s.address(), s.lost.load(Ordering::Acquire)))
             .collect();
-        Mark { sessions, at: boottime_now() }
+        Mark { sessions }
     }
 
     /// What became of the sessions since `mark`.
@@ -289,20 +286,6 @@ impl Subscribers {
             probed.iter().map(|i| track(&self.shared.seen[*i]).silence(now)).collect()
         };
         (of(|s| &s.up), of(|s| &s.down))
-    }
-
-    /// Percentiles over both directions together.
-    #[must_use]
-    pub fn gap(&self, mark: &Mark) -> Percentiles {
-        let (mut up, down) = self.silences(mark);
-        up.extend(down);
-        Percentiles::of(&mut up)
-    }
-
-    /// When the mark was set.
-    #[must_use]
-    pub fn marked_at(mark: &Mark) -> Tick {
-        mark.at
     }
 
     fn probed(&self) -> impl Iterator<Item = &Seen> {

@@ -115,7 +115,6 @@ impl Line {
                 News::Up(address) => {
                     seen.address.store(u32::from(address), Ordering::Release);
                     seen.came_up.fetch_add(1, Ordering::AcqRel);
-                    self.shared.addresses_changed.fetch_add(1, Ordering::AcqRel);
                 }
                 News::Lost => {
                     seen.address.store(0, Ordering::Release);
