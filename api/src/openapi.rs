@@ -1,4 +1,4 @@
-use crate::routes::{auth, cluster, groups, subscribers, system};
+use crate::routes;
 use crate::types::ErrorBody;
 use crate::{IDEMPOTENCY_HEADER, REVISION_HEADER};
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
@@ -14,29 +14,7 @@ use utoipa::{Modify, OpenApi};
         title = "Tandem API",
         description = "Any node answers any request; writes reach the leader by themselves.",
     ),
-    paths(
-        auth::login,
-        subscribers::list_subscribers,
-        subscribers::subscriber_totals,
-        subscribers::show_subscriber,
-        subscribers::disconnect_subscriber,
-        subscribers::set_subscriber_rate,
-        cluster::cluster_status,
-        cluster::init_cluster,
-        cluster::create_join_token,
-        cluster::join_cluster,
-        cluster::admit_node,
-        cluster::list_members,
-        cluster::remove_member,
-        groups::list_groups,
-        groups::show_group,
-        groups::failover_group,
-        system::version,
-        system::health,
-        system::metrics,
-    ),
     components(schemas(ErrorBody)),
-    modifiers(&Common),
     tags(
         (name = "auth", description = "Tokens"),
         (name = "subscribers", description = "Sessions"),
@@ -50,7 +28,12 @@ struct Document;
 /// The OpenAPI document of everything that [`crate::router`] serves.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    Document::openapi()
+    let mut document = Document::openapi();
+    for part in routes::documented() {
+        document.merge(part);
+    }
+    Common.modify(&mut document);
+    document
 }
 
 /// What is the same for all operations: credentials, headers, `consistency`, error answers.

@@ -1,6 +1,6 @@
 use crate::error::ApiError;
 use crate::lockout::Lockout;
-use crate::routes::{auth, cluster, groups, subscribers, system};
+use crate::routes::{self, cluster, system};
 use crate::service::Service;
 use crate::{REQUEST_ID_HEADER, openapi};
 use axum::Router;
@@ -8,7 +8,6 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -16,8 +15,6 @@ use utoipa_swagger_ui::SwaggerUi;
 
 /// The largest body of an ordinary request, in octets.
 const BODY_OCTETS_MAX: usize = 64 * 1024;
-/// The largest body of `POST /cluster/init`, which may bring 100,000 subscribers, in octets.
-const INIT_BODY_OCTETS_MAX: usize = 32 * 1024 * 1024;
 /// How long an ordinary request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long init, join and admission may take: they write a store and wait for a quorum.
@@ -48,40 +45,15 @@ pub fn router<S: Service>(service: Arc<S>) -> Router {
         lockout: Mutex::new(Lockout::default()),
         slots: Semaphore::new(REQUESTS_MAX),
     });
-    let open = Router::new()
-        .route("/api/v1/health", get(system::health::<S>))
-        .route("/metrics", get(system::metrics::<S>));
-    let ordinary = Router::new()
-        .route("/api/v1/auth/login", post(auth::login::<S>))
-        .route("/api/v1/subscribers", get(subscribers::list_subscribers::<S>))
-        .route("/api/v1/subscribers/summary", get(subscribers::subscriber_totals::<S>))
-        .route(
-            "/api/v1/subscribers/{id}",
-            get(subscribers::show_subscriber::<S>).delete(subscribers::disconnect_subscriber::<S>),
-        )
-        .route("/api/v1/subscribers/{id}/rate", put(subscribers::set_subscriber_rate::<S>))
-        .route("/api/v1/system/version", get(system::version::<S>))
-        .route("/api/v1/cluster", get(cluster::cluster_status::<S>))
-        .route("/api/v1/cluster/join-tokens", post(cluster::create_join_token::<S>))
-        .route("/api/v1/cluster/members", get(cluster::list_members::<S>))
-        .route("/api/v1/cluster/members/{id}", delete(cluster::remove_member::<S>))
-        .route("/api/v1/groups", get(groups::list_groups::<S>))
-        .route("/api/v1/groups/{name}", get(groups::show_group::<S>))
-        .route("/api/v1/groups/{name}/failover", post(groups::failover_group::<S>))
+    let ordinary = routes::ordinary()
         .layer(from_fn(|request: Request, next: Next| limit_time(REQUEST_TIMEOUT, request, next)));
-    let membership = Router::new()
-        .route(
-            "/api/v1/cluster/init",
-            post(cluster::init_cluster::<S>).layer(DefaultBodyLimit::max(INIT_BODY_OCTETS_MAX)),
-        )
-        .route("/api/v1/cluster/join", post(cluster::join_cluster::<S>))
-        .route("/api/v1/cluster/admit", post(cluster::admit_node::<S>))
-        .layer(from_fn(|request: Request, next: Next| {
-            limit_time(MEMBERSHIP_TIMEOUT, request, next)
-        }));
+    let membership = cluster::membership_routes().layer(from_fn(|request: Request, next: Next| {
+        limit_time(MEMBERSHIP_TIMEOUT, request, next)
+    }));
     let limited =
         ordinary.merge(membership).layer(from_fn_with_state(shared.clone(), limit_number));
-    open.merge(limited)
+    system::open_routes()
+        .merge(limited)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .with_state(shared)
         .merge(SwaggerUi::new("/api/docs").url("/api/openapi.json", openapi::openapi()))

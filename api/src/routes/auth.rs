@@ -2,11 +2,14 @@ use crate::error::ApiError;
 use crate::extract::{Body, Peer};
 use crate::jwt;
 use crate::router::Shared;
+use crate::routes::Routes;
 use crate::service::Service;
 use crate::types::{LoginRequest, TokenAnswer};
 use axum::Json;
 use axum::extract::State;
+use axum::routing::post;
 use std::sync::{Arc, PoisonError};
+use utoipa::OpenApi;
 
 /// Log in
 ///
@@ -59,3 +62,11 @@ pub(crate) async fn login<S: Service>(
         totp_required: false,
     }))
 }
+
+pub(crate) fn routes<S: Service>() -> Routes<S> {
+    Routes::new().route("/api/v1/auth/login", post(login::<S>))
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(login))]
+pub(crate) struct Documented;

@@ -1,14 +1,20 @@
 use crate::error::ApiError;
 use crate::extract::{Admin, Body, Enveloped, NoQuery, OptionalBody, PathArg, Read};
 use crate::router::Shared;
+use crate::routes::Routes;
 use crate::service::{BootstrapAuth, Caller, Meta, Service};
 use crate::types::{
     AdmitRequest, AdmitResponse, ClusterStatus, Envelope, ErrorBody, InitRequest, InitResponse,
     JoinRequest, JoinResponse, JoinToken, JoinTokenRequest, MemberList, RemovedMember,
 };
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::routing::{delete, get, post};
 use model::NodeId;
 use std::sync::Arc;
+use utoipa::OpenApi;
+
+/// The largest body of `POST /cluster/init`, which may bring 100,000 subscribers, in octets.
+const INIT_BODY_OCTETS_MAX: usize = 32 * 1024 * 1024;
 
 /// Show the cluster
 ///
@@ -153,3 +159,34 @@ pub(crate) async fn remove_member<S: Service>(
     let (done, meta) = shared.service.remove_member(id, caller).await?;
     Ok(Enveloped(done, meta))
 }
+
+pub(crate) fn routes<S: Service>() -> Routes<S> {
+    Routes::new()
+        .route("/api/v1/cluster", get(cluster_status::<S>))
+        .route("/api/v1/cluster/join-tokens", post(create_join_token::<S>))
+        .route("/api/v1/cluster/members", get(list_members::<S>))
+        .route("/api/v1/cluster/members/{id}", delete(remove_member::<S>))
+}
+
+/// What writes a store and waits for a quorum.
+pub(crate) fn membership_routes<S: Service>() -> Routes<S> {
+    Routes::new()
+        .route(
+            "/api/v1/cluster/init",
+            post(init_cluster::<S>).layer(DefaultBodyLimit::max(INIT_BODY_OCTETS_MAX)),
+        )
+        .route("/api/v1/cluster/join", post(join_cluster::<S>))
+        .route("/api/v1/cluster/admit", post(admit_node::<S>))
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(
+    cluster_status,
+    init_cluster,
+    create_join_token,
+    join_cluster,
+    admit_node,
+    list_members,
+    remove_member
+))]
+pub(crate) struct Documented;

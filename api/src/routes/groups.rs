@@ -1,12 +1,15 @@
 use crate::error::ApiError;
 use crate::extract::{Admin, Enveloped, NoQuery, OptionalBody, PathArg, Read};
 use crate::router::Shared;
+use crate::routes::Routes;
 use crate::service::{Caller, Meta, Service};
 use crate::types::{
     Envelope, ErrorBody, FailoverRequest, FailoverResponse, GroupList, GroupStatus,
 };
 use axum::extract::State;
+use axum::routing::{get, post};
 use std::sync::Arc;
+use utoipa::OpenApi;
 
 /// List redundancy groups
 ///
@@ -72,3 +75,14 @@ pub(crate) async fn failover_group<S: Service>(
     let (done, meta) = shared.service.failover(name, request, caller).await?;
     Ok(Enveloped(done, meta))
 }
+
+pub(crate) fn routes<S: Service>() -> Routes<S> {
+    Routes::new()
+        .route("/api/v1/groups", get(list_groups::<S>))
+        .route("/api/v1/groups/{name}", get(show_group::<S>))
+        .route("/api/v1/groups/{name}/failover", post(failover_group::<S>))
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(list_groups, show_group, failover_group))]
+pub(crate) struct Documented;

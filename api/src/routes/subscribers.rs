@@ -1,14 +1,17 @@
 use crate::error::ApiError;
 use crate::extract::{Admin, Body, Enveloped, NoQuery, PathArg, Read};
 use crate::router::Shared;
+use crate::routes::Routes;
 use crate::service::{Caller, Service};
 use crate::types::{
     Disconnected, Envelope, ErrorBody, FieldError, RateChanged, RateRequest, SubscriberDetail,
     SubscriberList, SubscriberQuery, SubscriberTotals,
 };
 use axum::extract::State;
+use axum::routing::{get, put};
 use model::SessionId;
 use std::sync::Arc;
+use utoipa::OpenApi;
 
 /// The largest rate that is accepted, in bits per second; more is a slip of the pen.
 const RATE_BPS_MAX: u64 = 1_000_000_000_000;
@@ -122,3 +125,24 @@ pub(crate) async fn set_subscriber_rate<S: Service>(
     let (changed, meta) = shared.service.set_rate(id, request, caller).await?;
     Ok(Enveloped(changed, meta))
 }
+
+pub(crate) fn routes<S: Service>() -> Routes<S> {
+    Routes::new()
+        .route("/api/v1/subscribers", get(list_subscribers::<S>))
+        .route("/api/v1/subscribers/summary", get(subscriber_totals::<S>))
+        .route(
+            "/api/v1/subscribers/{id}",
+            get(show_subscriber::<S>).delete(disconnect_subscriber::<S>),
+        )
+        .route("/api/v1/subscribers/{id}/rate", put(set_subscriber_rate::<S>))
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(
+    list_subscribers,
+    subscriber_totals,
+    show_subscriber,
+    disconnect_subscriber,
+    set_subscriber_rate
+))]
+pub(crate) struct Documented;

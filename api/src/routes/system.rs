@@ -1,12 +1,15 @@
 use crate::error::ApiError;
 use crate::extract::{Enveloped, NoQuery, Read};
 use crate::router::Shared;
+use crate::routes::Routes;
 use crate::service::{Caller, Meta, Service};
 use crate::types::{Envelope, Health, Version};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use std::sync::Arc;
+use utoipa::OpenApi;
 
 /// What `prometheus-client` writes; its text ends with `# EOF`.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -53,3 +56,16 @@ pub(crate) async fn version<S: Service>(
 ) -> Result<Enveloped<Version>, ApiError> {
     Ok(Enveloped(shared.service.version().await, Meta::default()))
 }
+
+pub(crate) fn routes<S: Service>() -> Routes<S> {
+    Routes::new().route("/api/v1/system/version", get(version::<S>))
+}
+
+/// The only paths that answer without a credential.
+pub(crate) fn open_routes<S: Service>() -> Routes<S> {
+    Routes::new().route("/api/v1/health", get(health::<S>)).route("/metrics", get(metrics::<S>))
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(version, health, metrics))]
+pub(crate) struct Documented;
