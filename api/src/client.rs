@@ -1,4 +1,5 @@
 mod calls;
+mod config;
 mod tls;
 
 use crate::service::ReadLevel;

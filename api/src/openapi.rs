@@ -21,6 +21,7 @@ use utoipa::{Modify, OpenApi};
         (name = "cluster", description = "Members, init, join"),
         (name = "groups", description = "Redundancy groups: who owns what"),
         (name = "system", description = "This node"),
+        (name = "configuration", description = "Candidate, running and archived configuration"),
     ),
 )]
 struct Document;

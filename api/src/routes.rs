@@ -3,6 +3,7 @@
 
 pub(crate) mod auth;
 pub(crate) mod cluster;
+pub(crate) mod config;
 pub(crate) mod groups;
 pub(crate) mod subscribers;
 pub(crate) mod system;
@@ -22,6 +23,7 @@ pub(crate) fn ordinary<S: Service>() -> Routes<S> {
     auth::routes()
         .merge(subscribers::routes())
         .merge(system::routes())
+        .merge(config::routes())
         .merge(cluster::routes())
         .merge(groups::routes())
 }
@@ -34,5 +36,6 @@ pub(crate) fn documented() -> Vec<OpenApi> {
         cluster::Documented::openapi(),
         groups::Documented::openapi(),
         system::Documented::openapi(),
+        config::Documented::openapi(),
     ]
 }

@@ -1,3 +1,7 @@
+mod config;
+
+pub use config::ConfigService;
+
 use crate::error::ApiError;
 use crate::types::{
     AdmitRequest, AdmitResponse, ClusterStatus, Disconnected, FailoverRequest, FailoverResponse,
@@ -65,7 +69,7 @@ pub struct BootstrapAuth {
 ///
 /// The router has checked credentials, roles and the shape of bodies before it calls; what needs
 /// the replicated state is checked here. Implementations write plain `async fn`s.
-pub trait Service: Send + Sync + 'static {
+pub trait Service: ConfigService + Send + Sync + 'static {
     // Called for every request; must not wait.
 
     /// Replicated wall time, for the lifetime of tokens.

@@ -5,6 +5,7 @@
 
 mod auth;
 mod cluster;
+pub mod config;
 mod envelope;
 mod init;
 mod subscriber;
@@ -16,6 +17,7 @@ pub use cluster::{
     GroupNodeStatus, GroupStatus, InitResponse, JoinRequest, JoinResponse, JoinToken,
     JoinTokenRequest, Member, MemberList, NodeStatus, RaftState, RemovedMember, SessionCounts,
 };
+pub use config::Configuration;
 pub use envelope::{Envelope, ErrorBody, ErrorStatus, FieldError, OkStatus};
 pub use init::{
     AdminInit, GroupInit, GroupPlan, InitPlan, InitRequest, NatInit, PoolInit, RateInit,

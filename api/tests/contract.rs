@@ -154,6 +154,24 @@ async fn every_endpoint_answers_in_its_envelope() {
         ("POST", "/api/v1/groups/south/failover", "null", "/to", r#""bng2""#),
         ("POST", "/api/v1/groups/south/failover", r#"{"to":"bng1"}"#, "/to", r#""bng1""#),
         ("GET", "/api/v1/groups/south", "", "/fence", r#""open""#),
+        ("GET", "/api/v1/system/config", "", "/version", "7"),
+        ("GET", "/api/v1/system/config/candidate", "", "/pending", "true"),
+        ("GET", "/api/v1/system/config/compare", "", "/count", "1"),
+        ("GET", "/api/v1/system/config/archive?limit=5", "", "/versions/0/version", "7"),
+        ("GET", "/api/v1/system/config/archive/9", "", "/version", "9"),
+        (
+            "POST",
+            "/api/v1/system/config/set",
+            r#"{"path":"system.name","value":"south"}"#,
+            "/errors/0/path",
+            r#""pools.home""#,
+        ),
+        ("POST", "/api/v1/system/config/delete", r#"{"path":"system.name"}"#, "/count", "1"),
+        ("POST", "/api/v1/system/config/load", "{}", "/count", "1"),
+        ("POST", "/api/v1/system/config/commit", "", "/version", "43"),
+        ("POST", "/api/v1/system/config/commit", r#"{"confirm_s":60}"#, "/confirm_deadline", "60"),
+        ("POST", "/api/v1/system/config/rollback", r#"{"back":2}"#, "/count", "1"),
+        ("POST", "/api/v1/system/config/discard", "", "/count", "1"),
     ];
     for (method, path, body, place, want) in rows {
         let reply = site.ask(method, path, &token, body).await;
@@ -190,13 +208,14 @@ fn operations() -> Vec<(String, String, String)> {
     let mut all = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
-            let path = path.replace("{id}", "1").replace("{name}", "south");
+            let path =
+                path.replace("{id}", "1").replace("{name}", "south").replace("{version}", "7");
             let scheme = &operation["security"][0];
             let scheme = scheme.as_object().and_then(|o| o.keys().next().cloned());
             all.push((method.to_uppercase(), path, scheme.unwrap_or_default()));
         }
     }
-    assert_eq!(all.len(), 19, "a new endpoint must be named in the tests");
+    assert_eq!(all.len(), 31, "a new endpoint must be named in the tests");
     all
 }
 

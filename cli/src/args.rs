@@ -1,4 +1,5 @@
 use crate::cluster::ClusterCommand;
+use crate::config::ConfigCommand;
 use crate::error::CliError;
 use crate::group::GroupCommand;
 use crate::login::LoginArgs;
@@ -53,6 +54,9 @@ pub(crate) enum Command {
     /// Subscriber sessions.
     #[command(subcommand)]
     Session(SessionCommand),
+    /// The configuration of the cluster: candidate, commit, archive.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Print a completion script.
     ///
     /// Example: bngctl completions bash > /etc/bash_completion.d/bngctl

@@ -2,6 +2,7 @@
 
 mod args;
 mod cluster;
+mod config;
 mod error;
 mod format;
 mod group;
@@ -40,6 +41,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Cluster(command) => cluster::run(&cli.global, command).await,
         Command::Group(command) => group::run(&cli.global, command).await,
         Command::Session(command) => session::run(&cli.global, command).await,
+        Command::Config(command) => config::run(&cli.global, command).await,
         Command::Version => system::version(&cli.global).await,
         Command::Completions { shell } => system::completions(shell),
     };

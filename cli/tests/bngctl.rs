@@ -386,3 +386,40 @@ async fn a_closed_pipe_is_no_failure_and_help_has_examples() {
     let out = site.ok(&["version"]);
     same(&out, "bngctl 0.1.0\ntandem 0.1.0 (API v1) on bng1, Linux 6.18.0");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_configuration_is_shown_edited_and_committed() {
+    let site = Site::logged_in().await;
+    let shown = site.ok(&["config", "show", "system"]);
+    assert!(shown.contains("\"name\": \"south\""), "{shown}");
+    assert!(shown.contains("the candidate differs"), "{shown}");
+    let (code, _, err) = site.run(&["config", "show", "system.nothing"]);
+    assert_eq!((code, err.contains("there is no system.nothing")), (5, true), "{err}");
+    let set = site.ok(&["config", "set", "system.name", "south"]);
+    assert_eq!(set, "+ system.name \"south\"\n! pools.home: is incomplete\n");
+    assert_eq!(site.run(&["config", "delete", "nothing"]).0, 5);
+    let compare = site.ok(&["config", "compare"]);
+    assert!(compare.starts_with("+ system.name"), "{compare}");
+    assert!(site.ok(&["config", "commit"]).contains("version 43 runs"));
+    let confirm = site.ok(&["config", "commit-confirm", "--within", "60"]);
+    assert!(confirm.contains("goes back in 60 s"), "{confirm}");
+    assert_eq!(site.run(&["config", "commit-confirm", "--within", "5"]).0, 2);
+    assert!(site.ok(&["config", "history"]).contains("2023-11-14T22:13:20Z"));
+    site.ok(&["config", "rollback", "7"]);
+    assert_eq!(site.ok(&["config", "discard"]), "1 differences dropped\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_editor_changes_the_candidate_and_a_failed_one_changes_nothing() {
+    let site = Site::logged_in().await;
+    let edit = |editor: &str| site.command(&["config", "edit"]).env("EDITOR", editor).output();
+    let untouched = edit("true").unwrap();
+    assert_eq!(String::from_utf8_lossy(&untouched.stdout), "nothing was changed\n");
+    assert_eq!(edit("false").unwrap().status.code(), Some(2));
+    let loads = || site.fake.state().calls.iter().filter(|c| c.contains("config load")).count();
+    assert_eq!(loads(), 0);
+    let changed = edit("sed -i s/south/north/").unwrap();
+    assert!(changed.status.success(), "{changed:?}");
+    assert_eq!(loads(), 1);
+    assert!(site.fake.state().calls.iter().any(|c| c.contains("north")));
+}

@@ -8,13 +8,15 @@ pub use engine::{Counters, Engine, Output, Pending};
 
 use crate::announce::Announcer;
 use crate::clock;
+use crate::management::config::RUNNING;
 use crate::peer::Local;
 use crate::proposer::{OpOutcome, Proposer};
 use dataplane::PacketSocket;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use model::{Epoch, Group, GroupId, PortId};
+use model::{Collection, Epoch, Group, GroupId, PortId};
+use raft_store::{Change, ChangeBatch};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -103,10 +105,11 @@ impl Access {
                 }
                 Some((port, frame)) = self.frames.recv() => {
                     engine.shed = self.proposer.load_percent() >= SHED_PERCENT;
-                    engine.on_frame(port, &frame, &self.local.store.state(), clock::now(), clock::wall());
+                    engine.on_frame(port, &frame, &self.local.store.state(), clock::now(), self.local.store.now());
                 }
                 Some((_, frame)) = self.core_frames.recv() => self.on_core_frame(&group, &frame),
                 batch = feed.next() => match batch {
+                    Ok(batch) if has_new_settings(&batch, self.group) => break,
                     Ok(batch) => engine.on_changes(&batch, &self.local.store.state(), clock::now()),
                     Err(_) => break,
                 },
@@ -171,6 +174,26 @@ impl Access {
             }
         }
     }
+}
+
+/// Whether the engine must be made anew: it reads its settings once. Nothing is lost with it but
+/// dial-ins that are half done, whose clients try again.
+fn has_new_settings(batch: &ChangeBatch, group: GroupId) -> bool {
+    batch.changes.iter().any(|change| match change {
+        Change::GroupChanged(id) => *id == group,
+        Change::PoolChanged(_) => true,
+        Change::DocumentPut { collection, key } | Change::DocumentDeleted { collection, key } => {
+            *collection == Collection::Config && **key == *RUNNING
+        }
+        Change::SessionUp(_)
+        | Change::SessionChanged(_)
+        | Change::SessionDown { .. }
+        | Change::OwnerChanged { .. }
+        | Change::NodeChanged(_)
+        | Change::SubscriberChanged(_)
+        | Change::ApiUserChanged(_)
+        | Change::ClusterChanged => false,
+    })
 }
 
 async fn read(port: PortId, socket: Arc<PacketSocket>, to: mpsc::Sender<(PortId, Vec<u8>)>) {

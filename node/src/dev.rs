@@ -44,13 +44,7 @@ pub async fn run(args: DevArgs) -> Result<()> {
         Some(dir) => dir,
         None => std::env::temp_dir().join(format!("bngd-dev-{}", std::process::id())),
     };
-    let daemon = Daemon::prepare(config(&args, data_dir.clone())).await?;
-    let served = tokio::spawn(daemon.clone().run());
-    let started = tokio::select! {
-        ready = begin(&daemon, &args) => ready,
-        ended = served => bail!("the node ended: {:?}", ended?),
-    };
-    started?;
+    start(&args, data_dir.clone()).await?;
     let url = format!("https://{}", args.listen);
     println!(
         "a single Tandem node without packets: {url} (documentation: {url}/api/docs)\n\n  \
@@ -62,6 +56,20 @@ pub async fn run(args: DevArgs) -> Result<()> {
         std::fs::remove_dir_all(&data_dir).with_context(|| data_dir.display().to_string())?;
     }
     Ok(())
+}
+
+/// Starts the node in the background and waits until it owns its group and has its sessions.
+///
+/// # Errors
+/// When the node cannot start.
+pub async fn start(args: &DevArgs, data_dir: PathBuf) -> Result<Arc<Daemon>> {
+    let daemon = Daemon::prepare(config(args, data_dir)).await?;
+    let served = tokio::spawn(daemon.clone().run());
+    tokio::select! {
+        ready = begin(&daemon, args) => ready?,
+        ended = served => bail!("the node ended: {:?}", ended?),
+    }
+    Ok(daemon)
 }
 
 fn config(args: &DevArgs, data_dir: PathBuf) -> Config {

@@ -11,6 +11,7 @@ pub mod config;
 pub mod daemon;
 pub mod dev;
 pub mod lease;
+pub mod management;
 pub mod member;
 pub mod members;
 pub mod metrics;

@@ -4,6 +4,7 @@ use crate::access::{Access, Counters, Ports};
 use crate::clock;
 use crate::config::{Config, DataplaneConfig, Profile};
 use crate::lease;
+use crate::management::config;
 use crate::ownership::{self, Manager};
 use crate::peer::{self, Local};
 use crate::programmer::Programmer;
@@ -155,6 +156,7 @@ impl Member {
         tokio::spawn(ownership::feed_lease(local.clone()));
         tokio::spawn(manager.run());
         tokio::spawn(expire(store.clone()));
+        tokio::spawn(config::watch(local.clone()));
         if let (Some(plane), Some(cfg)) = (plane, &config.dataplane) {
             let programmer = Programmer {
                 store,
@@ -300,12 +302,13 @@ async fn serve_groups(member: Arc<Member>, mut sockets: GroupSockets) {
     }
 }
 
-/// On the leader: takes down leases whose time has passed.
+/// On the leader: takes down leases whose time has passed, by the replicated time: a wall clock that
+/// was set back would keep them for as long as it is behind.
 async fn expire(store: Store) {
     loop {
         clock::until(Some(clock::now() + EXPIRE_INTERVAL)).await;
         if store.status().borrow().role != Role::Leader
-            || store.state().next_expiry().is_none_or(|at| at > clock::wall())
+            || store.state().next_expiry().is_none_or(|at| at > store.now())
         {
             continue;
         }
@@ -339,6 +342,14 @@ impl Member {
                 info!(%from, %group, ?to, "planned switch asked for");
                 let switched = self.manager.switch(group, to).await.map_err(|e| e.to_string())?;
                 serde_json::to_vec(&switched)
+            }
+            peer::Request::DryRun { tree, revision } => {
+                let mut applied = self.local.store.applied();
+                // The caller stops waiting before this could last.
+                applied.wait_for(|at| *at >= revision).await.map_err(|e| e.to_string())?;
+                let state = self.local.store.state();
+                let errors = config::dry_run(&tree, &state).err().unwrap_or_default();
+                serde_json::to_vec(&errors)
             }
             peer::Request::Status => serde_json::to_vec(&self.local.status()),
             peer::Request::Authority => {

@@ -32,6 +32,13 @@ pub enum Request {
         /// The target, or the best one.
         to: Option<NodeId>,
     },
+    /// Would this configuration work on you, once you have applied everything up to `revision`?
+    DryRun {
+        /// The whole tree.
+        tree: serde_json::Value,
+        /// What the asking node had applied.
+        revision: Revision,
+    },
     /// How are you?
     Status,
     /// Certificate and key of the cluster's authority, for a member that has just joined.

@@ -1,5 +1,6 @@
 //! The API contract carried out by this node.
 
+mod config;
 mod view;
 
 pub(crate) use view::totals;
@@ -19,9 +20,10 @@ use api::types::{
 use api::{ApiError, BootstrapAuth, Caller, JoinTicket, Meta, ReadLevel, Service};
 use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
 use model::{
-    ApiRole, ApiUser, ClusterId, DownReason, Node, NodeId, Rate, Secret, SessionId, Tick, UnixMs,
+    ApiRole, ApiUser, ClusterId, DownReason, Node, NodeId, Rate, Revision, Secret, SessionId, Tick,
+    UnixMs,
 };
-use raft_store::{Command, Committed, ProposeError, Refusal, Reply, State};
+use raft_store::{Command, Committed, DocumentBatch, ProposeError, Refusal, Reply, State, Store};
 use sha2::{Digest as _, Sha256};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -91,12 +93,32 @@ fn idempotency(caller: &Caller) -> Option<(u64, u64)> {
     Some((u64::from_be_bytes(first), 1))
 }
 
-fn propose_error(error: &ProposeError) -> ApiError {
+pub(crate) fn propose_error(error: &ProposeError) -> ApiError {
     match error {
         ProposeError::NoLeader { .. } => ApiError::NoLeader { retry_after_s: 1 },
         ProposeError::Timeout => ApiError::Timeout,
         ProposeError::Overloaded { .. } => ApiError::Overloaded { retry_after_s: 1 },
         ProposeError::Stopped => internal("the store has stopped"),
+    }
+}
+
+/// Proposes documents, with the refusals of the API.
+pub(crate) async fn propose_documents(
+    store: &Store,
+    batch: DocumentBatch,
+) -> Result<Revision, ApiError> {
+    let client = (rand::random(), 1);
+    let committed = store
+        .propose_as(Command::Documents(batch), client, None, WRITE_TIMEOUT)
+        .await
+        .map_err(|e| propose_error(&e))?;
+    match committed.reply {
+        Reply::Refused(refusal) => Err(refused(&refusal)),
+        Reply::Done
+        | Reply::Acquired { .. }
+        | Reply::Sessions(_)
+        | Reply::NodeId(_)
+        | Reply::Documents { .. } => Ok(committed.revision),
     }
 }
 
@@ -163,8 +185,9 @@ fn verify(user: &ApiUser, password: &str) -> bool {
 }
 
 impl Service for Api {
+    /// Replicated time, so that a token is good on every node, whatever their wall clocks say.
     fn now(&self) -> UnixMs {
-        clock::wall()
+        self.daemon.member.get().map_or_else(clock::wall, |m| m.local.store.now())
     }
 
     fn tick(&self) -> Tick {
@@ -304,7 +327,7 @@ impl Service for Api {
     async fn join_token(&self, request: JoinTokenRequest, caller: Caller) -> Answer<JoinToken> {
         let member = self.member()?;
         let secret = hex::encode(rand::random::<[u8; 24]>());
-        let expires_at = clock::wall().plus_secs(u64::from(request.ttl_s()));
+        let expires_at = member.local.store.now().plus_secs(u64::from(request.ttl_s()));
         let command = Command::PutJoinToken {
             hash: token_hash(&secret, request.name.as_deref()),
             role: request.role(),

@@ -299,7 +299,8 @@ impl Command {
             | Self::UseJoinToken { .. }
             | Self::RaiseLevel { .. } => 0,
             Self::Documents(batch) => {
-                batch.also.as_ref().map_or(0, |also| also.level()).max(LEVEL_DOCUMENTS)
+                let also = batch.also.iter().map(Self::level).max();
+                also.unwrap_or(0).max(LEVEL_DOCUMENTS)
             }
         }
     }

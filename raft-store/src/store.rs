@@ -20,7 +20,7 @@ use crate::raft::wire::proto;
 use crate::state::State;
 use arc_swap::ArcSwapOption;
 use members::AdminOp;
-use model::{ClusterId, NodeId, Revision};
+use model::{ClusterId, NodeId, Revision, UnixMs};
 use openraft::BasicNode;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{InitializeError as RaftInitializeError, RaftError};
@@ -225,6 +225,15 @@ impl Store {
     #[must_use]
     pub fn status(&self) -> watch::Receiver<RaftStatus> {
         self.inner.status.subscribe()
+    }
+
+    /// The replicated time as this node knows it; on the leader, what the next entry would carry.
+    ///
+    /// A wrong wall clock of this node shows in it as a rate of two in a thousand and no more, so
+    /// whatever several nodes must agree on (leases, tokens) is compared with this.
+    #[must_use]
+    pub fn now(&self) -> UnixMs {
+        self.inner.published.clock.now((self.inner.clock)(), Instant::now())
     }
 
     /// Hands leadership to a voter that has caught up.

@@ -1,5 +1,8 @@
 //! A node of a two-node cluster that lives in memory. Also used by the tests of `bngctl`.
 
+#[path = "fake_config.rs"]
+mod config;
+
 use api::types::*;
 use api::{ApiError, BootstrapAuth, Caller, JoinTicket, Meta, ReadLevel, Reply, Service};
 use model::{

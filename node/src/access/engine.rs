@@ -207,12 +207,6 @@ impl Engine {
             {
                 pppoe.on_down(&mut self.wire, session, *reason, state, now);
             }
-            if let Change::PoolChanged(_) = change {
-                self.gateways = state
-                    .pools_of(self.wire.group, GroupService::Dhcp)
-                    .map(|p| p.gateway)
-                    .collect();
-            }
         }
     }
 

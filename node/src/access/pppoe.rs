@@ -1,4 +1,5 @@
 use super::engine::{Counters, Pending, Wire};
+use crate::management::config::running;
 use crate::proposer::OpOutcome;
 use ether::{Frame, ethertype};
 use model::{
@@ -48,8 +49,13 @@ pub(super) struct PppoeAccess {
 
 impl PppoeAccess {
     pub(super) fn new(group: &Group, state: &State, counters: Arc<Counters>, now: Tick) -> Self {
-        let ppp_cfg =
-            ppp::ServerConfig { name: group.ac_name.clone(), ..ppp::ServerConfig::default() };
+        let set = running(state).pppoe;
+        let ppp_cfg = ppp::ServerConfig {
+            name: group.ac_name.clone(),
+            echo_interval: Duration::from_secs(set.lcp_echo_interval.into()),
+            echo_unanswered_max: set.lcp_echo_failure,
+            ..ppp::ServerConfig::default()
+        };
         Self {
             discovery: pppoe::Server::new(),
             discovery_cfg: pppoe::ServerConfig::new(

@@ -123,7 +123,7 @@ impl From<&Command> for proto::Command {
                 node: Some(node.into()),
             }),
             Command::RaiseLevel { level } => Kind::RaiseLevel(*level),
-            Command::Documents(batch) => Kind::Documents(Box::new(batch.into())),
+            Command::Documents(batch) => Kind::Documents(batch.into()),
         };
         Self { kind: Some(kind) }
     }
@@ -169,7 +169,7 @@ impl TryFrom<proto::Command> for Command {
                 node: required(node, "use_join_token.node")?.try_into()?,
             },
             Kind::RaiseLevel(level) => Self::RaiseLevel { level },
-            Kind::Documents(batch) => Self::Documents((*batch).try_into()?),
+            Kind::Documents(batch) => Self::Documents(batch.try_into()?),
             Kind::LeveledBootstrap(proto::LeveledBootstrap { bootstrap, level }) => {
                 let bootstrap = required(bootstrap, "leveled_bootstrap.bootstrap")?;
                 Self::Bootstrap(Box::new(Bootstrap { level, ..bootstrap.try_into()? }))

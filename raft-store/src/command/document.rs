@@ -12,22 +12,25 @@ use std::fmt;
 pub struct DocumentBatch {
     /// The changes, at most [`DocumentBatch::OPS_MAX`].
     pub ops: Vec<DocumentOp>,
-    /// A command that is applied before them and with them, such as the change that an audit record
-    /// in `ops` tells of. When it is refused, so is the batch, with its refusal. It must be one
-    /// that is answered with [`super::Reply::Done`].
-    pub also: Option<Box<Command>>,
+    /// Commands that are applied before them and with them, such as the change that an audit record
+    /// in `ops` tells of, or the pools of a new configuration. When one is refused, so is the
+    /// batch, with its refusal. They must be ones that are answered with [`super::Reply::Done`],
+    /// at most [`DocumentBatch::ALSO_MAX`].
+    pub also: Vec<Command>,
 }
 
 impl DocumentBatch {
     /// Most operations of one batch; the reply with its keys is remembered for repetitions.
     pub const OPS_MAX: usize = 256;
+    /// Most commands beside them.
+    pub const ALSO_MAX: usize = 1024;
     /// Most octets of all values of one batch: an entry must pass through the network in one piece.
     pub const OCTETS_MAX: usize = 8 << 20;
 }
 
 impl From<Vec<DocumentOp>> for DocumentBatch {
     fn from(ops: Vec<DocumentOp>) -> Self {
-        Self { ops, also: None }
+        Self { ops, also: Vec::new() }
     }
 }
 
@@ -167,7 +170,7 @@ impl From<&DocumentBatch> for proto::DocumentBatch {
     fn from(batch: &DocumentBatch) -> Self {
         Self {
             ops: batch.ops.iter().map(Into::into).collect(),
-            also: batch.also.as_ref().map(|also| Box::new((&**also).into())),
+            also: batch.also.iter().map(Into::into).collect(),
         }
     }
 }
@@ -178,8 +181,8 @@ impl TryFrom<proto::DocumentBatch> for DocumentBatch {
     fn try_from(batch: proto::DocumentBatch) -> Result<Self, CommandError> {
         let ops: Result<_, _> = batch.ops.into_iter().map(DocumentOp::try_from).collect();
         // The depth of nesting is bounded by prost's recursion limit.
-        let also = batch.also.map(|also| Command::try_from(*also)).transpose()?;
-        Ok(Self { ops: ops?, also: also.map(Box::new) })
+        let also: Result<_, _> = batch.also.into_iter().map(Command::try_from).collect();
+        Ok(Self { ops: ops?, also: also? })
     }
 }
 

@@ -195,7 +195,7 @@ fn documents() -> Vec<Command> {
         put(DocKey::Named("dns".to_owned()), Expect::Any),
         put(DocKey::FromRevision, Expect::Absent),
     ];
-    let also = Some(Box::new(Command::RemovePool("homes".to_owned())));
+    let also = vec![Command::RemovePool("homes".to_owned())];
     vec![
         Command::Documents(DocumentBatch { ops: puts, also }),
         Command::Documents(vec![delete].into()),

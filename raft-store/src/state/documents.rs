@@ -201,6 +201,10 @@ fn check_batch(batch: &DocumentBatch) -> Result<(), Refusal> {
         let why = format!("a batch has at most {} operations", DocumentBatch::OPS_MAX);
         return Err(Refusal::Invalid(why));
     }
+    if batch.also.len() > DocumentBatch::ALSO_MAX {
+        let why = format!("a batch has at most {} commands", DocumentBatch::ALSO_MAX);
+        return Err(Refusal::Invalid(why));
+    }
     let octets: usize = batch
         .ops
         .iter()
@@ -218,7 +222,7 @@ fn check_batch(batch: &DocumentBatch) -> Result<(), Refusal> {
 }
 
 impl State {
-    /// Changes documents, and carries out the command that goes with them, all or nothing.
+    /// Changes documents, and carries out the commands that go with them, all or nothing.
     pub(super) fn document_batch(
         &mut self,
         batch: &DocumentBatch,
@@ -227,7 +231,7 @@ impl State {
         check_batch(batch)?;
         let mut done = Effects::new(effects.revision);
         let mut trial = self.clone();
-        if let Some(also) = &batch.also {
+        for also in &batch.also {
             // Any other reply would be lost. A batch in a batch is one of them, which also bounds
             // the depth.
             if trial.run(also, &mut done)? != Reply::Done {

@@ -294,8 +294,7 @@ pub(super) async fn run_local(inner: Arc<Inner>, ends: mpsc::Receiver<Pending>) 
 /// What becomes of a command that must not stand in the log: one whose bytes others cannot read.
 fn unfit(inner: &Inner, command: &Command) -> Option<Outcome> {
     if let Command::Documents(batch) = command
-        && let Some(also) = &batch.also
-        && let Command::Documents(_) = **also
+        && batch.also.iter().any(|also| matches!(also, Command::Documents(_)))
     {
         return Some(Outcome::Invalid("a batch of documents in another".to_owned()));
     }

@@ -77,25 +77,8 @@ impl InitRequest {
         let mut check = Check::default();
         check.name("cluster_name", &self.cluster_name);
         check.admin(&self.admin);
-        check.count("groups", self.groups.len(), 1..=GROUPS_MAX);
-        check.count("pools", self.pools.len(), 0..=POOLS_MAX);
+        let (groups, pools) = check.network_plan(&self.groups, &self.pools);
         check.count("subscribers", self.subscribers.len(), 0..=SUBSCRIBERS_MAX);
-        let groups: Vec<_> = (self.groups.iter().take(GROUPS_MAX).enumerate())
-            .filter_map(|(i, g)| check.group(i, g))
-            .collect();
-        check.distinct("groups", "name", self.groups.iter().map(|g| Some(g.name.as_str())));
-        check.distinct("groups", "vrid", self.groups.iter().map(|g| Some(g.vrid)));
-        check.distinct(
-            "groups",
-            "core_address",
-            self.groups.iter().map(|g| Some(host_part(&g.core_address))),
-        );
-        let pools: Vec<_> = (self.pools.iter().take(POOLS_MAX).enumerate())
-            .filter_map(|(i, p)| check.pool(i, p, &self.groups).map(|pool| (i, pool)))
-            .collect();
-        check.distinct("pools", "name", self.pools.iter().map(|p| Some(p.name.as_str())));
-        check.overlaps(&groups, &pools);
-        let pools: Vec<_> = pools.into_iter().map(|(_, pool)| pool).collect();
         // Of two with one name the first counts, as in the report about the second.
         let by_name = pools.iter().rev().map(|p| (p.name.as_str(), p)).collect();
         let names: BTreeSet<_> = self.pools.iter().map(|p| p.name.as_str()).collect();
@@ -115,6 +98,20 @@ impl InitRequest {
             subscribers,
         })
     }
+}
+
+/// Checks groups and pools alone, as a later change of them must be.
+///
+/// # Errors
+/// As [`InitRequest::plan`].
+pub(in crate::types) fn plan_network(
+    groups: &[GroupInit],
+    pools: &[PoolInit],
+) -> Result<(Vec<GroupPlan>, Vec<Pool>), Vec<FieldError>> {
+    let mut check = Check::default();
+    let plan = check.network_plan(groups, pools);
+    check.finish()?;
+    Ok(plan)
 }
 
 /// `10.0.0.1/24` without its length.
@@ -238,6 +235,28 @@ impl Check {
             let (low, high) = ADMIN_PASSWORD_CHARS.into_inner();
             self.refuse("admin.password", format!("must have {low} to {high} characters"));
         }
+    }
+
+    fn network_plan(
+        &mut self,
+        groups: &[GroupInit],
+        pools: &[PoolInit],
+    ) -> (Vec<GroupPlan>, Vec<Pool>) {
+        self.count("groups", groups.len(), 1..=GROUPS_MAX);
+        self.count("pools", pools.len(), 0..=POOLS_MAX);
+        let planned: Vec<_> = (groups.iter().take(GROUPS_MAX).enumerate())
+            .filter_map(|(i, g)| self.group(i, g))
+            .collect();
+        self.distinct("groups", "name", groups.iter().map(|g| Some(g.name.as_str())));
+        self.distinct("groups", "vrid", groups.iter().map(|g| Some(g.vrid)));
+        let core = groups.iter().map(|g| Some(host_part(&g.core_address)));
+        self.distinct("groups", "core_address", core);
+        let planned_pools: Vec<_> = (pools.iter().take(POOLS_MAX).enumerate())
+            .filter_map(|(i, p)| self.pool(i, p, groups).map(|pool| (i, pool)))
+            .collect();
+        self.distinct("pools", "name", pools.iter().map(|p| Some(p.name.as_str())));
+        self.overlaps(&planned, &planned_pools);
+        (planned, planned_pools.into_iter().map(|(_, pool)| pool).collect())
     }
 
     fn group(&mut self, i: usize, g: &GroupInit) -> Option<GroupPlan> {

@@ -285,9 +285,9 @@ fn values_keys_and_batches_have_their_bounds() {
 #[test]
 fn a_command_beside_the_documents_shares_their_fate() {
     let mut cluster = cluster();
-    let user = |name| Box::new(Command::PutApiUser(api_user(name, ApiRole::Operator)));
+    let user = |name| Command::PutApiUser(api_user(name, ApiRole::Operator));
     let audit = || log(Collection::Audit, b"user added");
-    let with = |also, op| Command::Documents(DocumentBatch { ops: vec![op], also: Some(also) });
+    let with = |also, op| Command::Documents(DocumentBatch { ops: vec![op], also: vec![also] });
     let reply = cluster.run(with(user("op"), audit()));
     assert!(matches!(reply, Reply::Documents { .. }), "{reply:?}");
     assert!(cluster.state.api_user("op").is_some());
@@ -298,10 +298,15 @@ fn a_command_beside_the_documents_shares_their_fate() {
     let conflict = check_op(Collection::Audit, "none", Expect::Present);
     cluster.refused(with(user("other"), conflict));
     assert_eq!(cluster.state.api_user("other"), None, "the document failed");
-    let last_admin = Box::new(Command::RemoveApiUser("admin".to_owned()));
-    cluster.refused(with(last_admin, audit()));
+    let last_admin = Command::RemoveApiUser("admin".to_owned());
+    cluster.refused(with(last_admin.clone(), audit()));
+    cluster.refused(Command::Documents(DocumentBatch {
+        ops: vec![audit()],
+        also: vec![user("third"), last_admin],
+    }));
+    assert_eq!(cluster.state.api_user("third"), None, "the command after it failed");
     assert_eq!(cluster.state.document_count(Collection::Audit), 1, "the command failed");
-    let pool = Box::new(Command::PutPool(model::Pool { lease_s: 7, ..dhcp_pool() }));
+    let pool = Command::PutPool(model::Pool { lease_s: 7, ..dhcp_pool() });
     cluster.run(with(pool, audit()));
     let touched = cluster.state.group(EAST).unwrap().revision;
     assert_eq!(touched, Revision(cluster.index), "the data plane of the group must look");
@@ -311,7 +316,7 @@ fn a_command_beside_the_documents_shares_their_fate() {
         Command::Acquire { group: EAST, node: B, epoch: model::Epoch(9) },
         Command::Bootstrap(Box::new(bootstrap())),
     ] {
-        cluster.refused(with(Box::new(also), audit()));
+        cluster.refused(with(also, audit()));
     }
 }
 

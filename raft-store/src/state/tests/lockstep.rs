@@ -84,9 +84,10 @@ fn documents(state: &State, n: u8, m: u8) -> Command {
         _ => put(collection, &key, &vec![m; octets], expect),
     }];
     ops.extend((0..n % 16).map(|_| log(Collection::ConfigArchive, &[m])));
-    let also = m
-        .is_multiple_of(6)
-        .then(|| Box::new(Command::PutSubscriber(subscriber(&format!("u{}", n % 4), None))));
+    let users = if m.is_multiple_of(6) { n % 3 } else { 0 };
+    let also = (0..users)
+        .map(|user| Command::PutSubscriber(subscriber(&format!("u{user}"), None)))
+        .collect();
     Command::Documents(DocumentBatch { ops, also })
 }
 

@@ -1,0 +1,3 @@
+//! The management plane behind the API: what operators set, kept as replicated documents.
+
+pub mod config;

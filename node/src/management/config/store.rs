@@ -1,0 +1,418 @@
+//! Reading and editing the trees.
+
+use super::{compile, secrets, tree};
+use crate::peer::Local;
+use api::types::config::{
+    ArchiveEntry, ArchiveList, CompareResponse, ConfigChange, ConfigView, ConfirmPending,
+    DeleteRequest, DiscardResponse, EditResponse, RollbackRequest, SetRequest,
+};
+use api::types::{Configuration, FieldError};
+use api::{ApiError, Meta};
+use model::{Collection, Revision};
+use raft_store::{DocKey, DocumentBatch, DocumentOp, Expect, State};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Key of the running configuration in [`Collection::Config`].
+pub const RUNNING: &str = "running";
+pub(super) const CANDIDATE: &str = "candidate";
+pub(super) const CONFIRM: &str = "confirm";
+/// Key of the tree that the cluster was made with, before its first commit.
+pub(super) const FIRST: &str = "00000000000000000000-0000";
+/// How often an edit is tried again when another edit came between.
+const TRIES: usize = 8;
+/// Largest tree, in octets.
+pub(super) const TREE_OCTETS_MAX: usize = 2 << 20;
+
+/// The running configuration without what lives in the state.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Running {
+    pub(super) config: Configuration,
+}
+
+/// A tree that is being edited.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Candidate {
+    pub(super) tree: Value,
+    pub(super) author: String,
+}
+
+/// A commit that goes back at its deadline, unless confirmed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Confirm {
+    pub(super) deadline_ms: u64,
+    pub(super) previous: Value,
+    pub(super) previous_version: u64,
+    pub(super) author: String,
+}
+
+/// A configuration that ran.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Archived {
+    pub(super) tree: Value,
+    pub(super) author: String,
+    pub(super) comment: String,
+    pub(super) changed: usize,
+}
+
+pub(super) fn internal(cause: impl std::fmt::Display) -> ApiError {
+    ApiError::internal(format!("configuration: {cause}"))
+}
+
+/// Reads one document of the configuration.
+pub(super) fn load<T: for<'a> Deserialize<'a>>(
+    state: &State,
+    collection: Collection,
+    key: &str,
+) -> Result<Option<(T, Revision)>, ApiError> {
+    let Some(document) = state.document(collection, key) else { return Ok(None) };
+    let value = serde_json::from_slice(&document.value).map_err(internal)?;
+    Ok(Some((value, document.modified)))
+}
+
+/// What runs now, as components read it: defaults before the first commit.
+#[must_use]
+pub fn running(state: &State) -> Configuration {
+    let stored = load::<Running>(state, Collection::Config, RUNNING);
+    let mut config = stored.ok().flatten().map(|(r, _)| r.config).unwrap_or_default();
+    compile::show(state, &mut config);
+    config
+}
+
+/// Revision of the running document, to expect it unchanged.
+pub(super) fn running_expect(state: &State) -> Expect {
+    state
+        .document(Collection::Config, RUNNING)
+        .map_or(Expect::Absent, |document| Expect::Revision(document.modified))
+}
+
+pub(super) fn version(state: &State) -> u64 {
+    state.document(Collection::Config, RUNNING).map_or(0, |document| document.modified.0)
+}
+
+/// The running tree with its secrets.
+pub(super) fn running_tree(state: &State) -> Result<Value, ApiError> {
+    serde_json::to_value(running(state)).map_err(internal)
+}
+
+pub(super) fn put<T: Serialize>(
+    collection: Collection,
+    key: DocKey,
+    value: &T,
+    expect: Expect,
+) -> Result<DocumentOp, ApiError> {
+    let value = serde_json::to_vec(value).map_err(internal)?;
+    if value.len() > TREE_OCTETS_MAX {
+        return Err(ApiError::TooLarge);
+    }
+    Ok(DocumentOp::Put { collection, key, value, expect })
+}
+
+/// Secrets out of differences: what was and what comes are both hidden.
+pub(super) fn masked_changes(before: &Value, after: &Value) -> Vec<ConfigChange> {
+    let mut changes = tree::differences(before, after);
+    let (before, after) = (secrets::mask(before), secrets::mask(after));
+    let at = |tree: &Value, path: &str| {
+        let keys = tree::keys(path).ok()?;
+        keys.iter().try_fold(tree, |at, key| at.get(key)).cloned()
+    };
+    for change in &mut changes {
+        if change.before.is_some() {
+            change.before = at(&before, &change.path);
+        }
+        if change.after.is_some() {
+            change.after = at(&after, &change.path);
+        }
+    }
+    changes
+}
+
+/// The configuration as this node can read and propose it.
+#[derive(Clone)]
+pub struct ConfigStore {
+    pub(super) local: Local,
+}
+
+impl ConfigStore {
+    /// Over the store of this node.
+    #[must_use]
+    pub fn new(local: Local) -> Self {
+        Self { local }
+    }
+
+    /// What runs, secrets masked.
+    ///
+    /// # Errors
+    /// [`ApiError::Internal`] when a stored tree cannot be read.
+    pub fn view(&self, state: &State) -> Result<(ConfigView, Meta), ApiError> {
+        let tree = running_tree(state)?;
+        let candidate = self.candidate(state)?;
+        let confirm = load::<Confirm>(state, Collection::Config, CONFIRM)?;
+        let view = ConfigView {
+            config: secrets::mask(&tree),
+            version: version(state),
+            pending: candidate.is_some_and(|(c, _)| c.tree != tree),
+            confirm: confirm.map(|(c, _)| ConfirmPending {
+                deadline: c.deadline_ms / 1000,
+                previous_version: c.previous_version,
+                author: c.author,
+            }),
+        };
+        Ok((view, Meta::at(state.applied())))
+    }
+
+    /// The candidate, secrets masked; what runs when there is none.
+    ///
+    /// # Errors
+    /// [`ApiError::Internal`] when a stored tree cannot be read.
+    pub fn view_candidate(&self, state: &State) -> Result<(ConfigView, Meta), ApiError> {
+        let (view, meta) = self.view(state)?;
+        let config = match self.candidate(state)? {
+            Some((candidate, _)) => secrets::mask(&candidate.tree),
+            None => view.config.clone(),
+        };
+        Ok((ConfigView { config, ..view }, meta))
+    }
+
+    pub(super) fn candidate(
+        &self,
+        state: &State,
+    ) -> Result<Option<(Candidate, Revision)>, ApiError> {
+        load(state, Collection::Config, CANDIDATE)
+    }
+
+    /// The differences between running and candidate, and what a commit would refuse.
+    ///
+    /// # Errors
+    /// [`ApiError::Internal`] when a stored tree cannot be read.
+    pub fn compare(&self, state: &State) -> Result<(CompareResponse, Meta), ApiError> {
+        let running = running_tree(state)?;
+        let candidate = self.candidate(state)?.map_or_else(|| running.clone(), |(c, _)| c.tree);
+        let changes = masked_changes(&running, &candidate);
+        let response = CompareResponse {
+            count: changes.len(),
+            text: tree::text(&changes),
+            errors: check(&candidate, state),
+            changes,
+        };
+        Ok((response, Meta::at(state.applied())))
+    }
+
+    /// Sets one value of the candidate.
+    ///
+    /// # Errors
+    /// The path, a value that cannot be there, or the log's refusal.
+    pub async fn set(
+        &self,
+        request: &SetRequest,
+        author: &str,
+    ) -> Result<(EditResponse, Meta), ApiError> {
+        let keys =
+            tree::keys(&request.path).map_err(|e| ApiError::invalid("path", e.to_string()))?;
+        self.edit(author, |tree, old| {
+            tree::set(tree, &keys, request.value.clone())
+                .map_err(|e| ApiError::invalid("path", e.to_string()))?;
+            secrets::keep(tree, old).map_err(|errors| ApiError::Invalid { errors })
+        })
+        .await
+    }
+
+    /// Replaces the whole candidate, as an import does.
+    ///
+    /// # Errors
+    /// As [`ConfigStore::set`].
+    pub async fn replace(
+        &self,
+        new: &Value,
+        author: &str,
+    ) -> Result<(EditResponse, Meta), ApiError> {
+        self.edit(author, |tree, old| {
+            *tree = new.clone();
+            secrets::keep(tree, old).map_err(|errors| ApiError::Invalid { errors })
+        })
+        .await
+    }
+
+    /// Removes one key of the candidate.
+    ///
+    /// # Errors
+    /// As [`ConfigStore::set`], or that there is no such key.
+    pub async fn delete(
+        &self,
+        request: &DeleteRequest,
+        author: &str,
+    ) -> Result<(EditResponse, Meta), ApiError> {
+        let keys =
+            tree::keys(&request.path).map_err(|e| ApiError::invalid("path", e.to_string()))?;
+        self.edit(author, |tree, _| {
+            tree::delete(tree, &keys).map_err(|e| match e {
+                tree::TreeError::Absent(path) => ApiError::not_found(format!("key {path}")),
+                other @ (tree::TreeError::Path
+                | tree::TreeError::TooLong
+                | tree::TreeError::NotASection(_)) => ApiError::invalid("path", other.to_string()),
+            })
+        })
+        .await
+    }
+
+    /// Loads an archived tree as the candidate.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] when there is no such version, and as [`ConfigStore::set`].
+    pub async fn rollback(
+        &self,
+        request: &RollbackRequest,
+        author: &str,
+    ) -> Result<(EditResponse, Meta), ApiError> {
+        let state = self.local.store.state();
+        let archived = match (request.version, request.back) {
+            (Some(_), Some(_)) => {
+                return Err(ApiError::invalid("back", "give version or back, not both"));
+            }
+            (Some(version), None) => self.archived(&state, version)?.1,
+            (None, back) => {
+                let back = usize::try_from(back.unwrap_or(1)).unwrap_or(usize::MAX);
+                let key = state
+                    .documents_rev(Collection::ConfigArchive, None, usize::MAX)
+                    .nth(back)
+                    .map(|(key, _)| key.to_owned());
+                let key = key.ok_or_else(|| ApiError::not_found(format!("version {back} back")))?;
+                self.archived_at(&state, &key)?
+            }
+        };
+        self.edit(author, |tree, _| {
+            *tree = archived.tree.clone();
+            Ok(())
+        })
+        .await
+    }
+
+    fn archived_at(&self, state: &State, key: &str) -> Result<Archived, ApiError> {
+        let found = load::<Archived>(state, Collection::ConfigArchive, key)?;
+        found.map(|(a, _)| a).ok_or_else(|| ApiError::not_found(format!("version {key}")))
+    }
+
+    /// One archived version with its key.
+    pub(super) fn archived(
+        &self,
+        state: &State,
+        version: u64,
+    ) -> Result<(String, Archived), ApiError> {
+        let unknown = || ApiError::not_found(format!("configuration version {version}"));
+        let key = state
+            .documents(Collection::ConfigArchive)
+            .map(|(key, _)| key)
+            .find(|key| version_of(key) == Some(version))
+            .ok_or_else(unknown)?
+            .to_owned();
+        let archived = self.archived_at(state, &key)?;
+        Ok((key, archived))
+    }
+
+    /// One archived tree, secrets masked.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`].
+    pub fn version(&self, state: &State, version: u64) -> Result<(ConfigView, Meta), ApiError> {
+        let (_, archived) = self.archived(state, version)?;
+        let config = secrets::mask(&archived.tree);
+        let view = ConfigView { config, version, pending: false, confirm: None };
+        Ok((view, Meta::at(state.applied())))
+    }
+
+    /// Archived versions, newest first.
+    ///
+    /// # Errors
+    /// [`ApiError::Internal`] when one cannot be read.
+    pub fn history(&self, state: &State, limit: usize) -> Result<(ArchiveList, Meta), ApiError> {
+        let mut versions = Vec::new();
+        for (key, document) in state.documents_rev(Collection::ConfigArchive, None, limit) {
+            let archived: Archived = serde_json::from_slice(&document.value).map_err(internal)?;
+            let version = Revision(version_of(key).unwrap_or_default());
+            versions.push(ArchiveEntry::new(
+                version,
+                document.at,
+                &archived.author,
+                &archived.comment,
+                archived.changed,
+            ));
+        }
+        let list = ArchiveList { count: versions.len(), versions };
+        Ok((list, Meta::at(state.applied())))
+    }
+
+    /// Drops the candidate.
+    ///
+    /// # Errors
+    /// The log's refusal.
+    pub async fn discard(&self) -> Result<(DiscardResponse, Meta), ApiError> {
+        let state = self.fresh().await?;
+        let Some((candidate, _)) = self.candidate(&state)? else {
+            return Ok((DiscardResponse { count: 0 }, Meta::at(state.applied())));
+        };
+        let count = tree::differences(&running_tree(&state)?, &candidate.tree).len();
+        let delete = DocumentOp::Delete {
+            collection: Collection::Config,
+            key: CANDIDATE.to_owned(),
+            expect: Expect::Any,
+        };
+        let revision = self.propose(vec![delete].into()).await?;
+        Ok((DiscardResponse { count }, Meta::at(revision)))
+    }
+
+    /// Changes the candidate; tries again when another editor was faster.
+    async fn edit(
+        &self,
+        author: &str,
+        change: impl Fn(&mut Value, &Value) -> Result<(), ApiError>,
+    ) -> Result<(EditResponse, Meta), ApiError> {
+        for _ in 0..TRIES {
+            let state = self.fresh().await?;
+            let running = running_tree(&state)?;
+            let (old, expect) = match self.candidate(&state)? {
+                Some((candidate, revision)) => (candidate.tree, Expect::Revision(revision)),
+                None => (running.clone(), Expect::Absent),
+            };
+            let mut tree = old.clone();
+            change(&mut tree, &old)?;
+            let changes = masked_changes(&running, &tree);
+            let errors = check(&tree, &state);
+            let candidate = Candidate { tree, author: author.to_owned() };
+            let key = DocKey::Named(CANDIDATE.to_owned());
+            let op = put(Collection::Config, key, &candidate, expect)?;
+            match self.propose(vec![op].into()).await {
+                Ok(revision) => {
+                    let response = EditResponse { count: changes.len(), changes, errors };
+                    return Ok((response, Meta::at(revision)));
+                }
+                Err(ApiError::Conflict { .. }) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        Err(ApiError::conflict("others keep changing the candidate; try again"))
+    }
+
+    /// A state that holds everything that was committed before now.
+    pub(super) async fn fresh(&self) -> Result<std::sync::Arc<State>, ApiError> {
+        let store = &self.local.store;
+        store.read_index().await.map_err(|e| crate::service::propose_error(&e))?;
+        Ok(store.state())
+    }
+
+    pub(super) async fn propose(&self, batch: DocumentBatch) -> Result<Revision, ApiError> {
+        crate::service::propose_documents(&self.local.store, batch).await
+    }
+}
+
+/// `…0042-0001` is version 42.
+fn version_of(key: &str) -> Option<u64> {
+    key.split_once('-')?.0.parse().ok()
+}
+
+/// What a commit of the tree would refuse.
+pub(super) fn check(tree: &Value, state: &State) -> Vec<FieldError> {
+    match Configuration::check(tree) {
+        Err(errors) => errors,
+        Ok(config) => compile::commands(&config, state).err().unwrap_or_default(),
+    }
+}
