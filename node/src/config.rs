@@ -50,6 +50,8 @@ pub struct Config {
     pub role: NodeRole,
     /// Raft log, snapshots, keys.
     pub data_dir: PathBuf,
+    /// The key that encrypts log and snapshots.
+    pub storage_key: PathBuf,
     /// Raft transport, as peers reach it.
     pub raft_addr: SocketAddr,
     /// Quorum lease datagrams, as peers reach them.
@@ -118,6 +120,8 @@ struct RawConfig {
     cluster: RawCluster,
     #[serde(default)]
     api: RawApi,
+    #[serde(default)]
+    storage: RawStorage,
     dataplane: Option<Spanned<RawDataplane>>,
 }
 
@@ -165,6 +169,12 @@ struct RawApi {
     listen: Option<SocketAddr>,
     tls_cert: Option<Spanned<PathBuf>>,
     tls_key: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawStorage {
+    key_file: Option<Spanned<PathBuf>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -270,10 +280,13 @@ impl Config {
                 Some(check_dataplane(d.into_inner()).map_err(|(key, p)| at(offset, key, p))?)
             }
         };
+        let storage_key = storage_key(raw.storage, &raw.node.data_dir)
+            .map_err(|(offset, p)| at(offset, "storage.key_file", p))?;
         Ok(Self {
             name: raw.node.name.into_inner(),
             role: raw.node.role,
             data_dir: raw.node.data_dir,
+            storage_key,
             raft_addr: SocketAddr::new(address, raw.cluster.raft_port),
             lease_addr: SocketAddr::new(address, raw.cluster.lease_port),
             profile: raw.cluster.profile,
@@ -282,6 +295,17 @@ impl Config {
             api_tls,
             dataplane,
         })
+    }
+}
+
+/// Where the key is. A relative path would be another file after a start from elsewhere.
+fn storage_key(raw: RawStorage, data_dir: &Path) -> Result<PathBuf, (usize, String)> {
+    match raw.key_file {
+        None => Ok(data_dir.join("storage.key")),
+        Some(file) if file.get_ref().is_absolute() => Ok(file.into_inner()),
+        Some(file) => {
+            Err((file.span().start, format!("{} is no absolute path", file.get_ref().display())))
+        }
     }
 }
 
@@ -353,6 +377,10 @@ group = "g1"
         assert_eq!(cfg.api_listen, "0.0.0.0:8443".parse().unwrap());
         assert_eq!(cfg.api_addr, "10.255.0.1:8443".parse().unwrap());
         assert_eq!(cfg.profile, Profile::Default);
+        assert_eq!(cfg.storage_key, Path::new("/tmp/x/storage.key"));
+        let elsewhere = format!("{GOOD}\n[storage]\nkey_file = \"/media/key\"");
+        let cfg = Config::parse(&elsewhere, Path::new("bngd.toml")).unwrap();
+        assert_eq!(cfg.storage_key, Path::new("/media/key"));
     }
 
     #[test]
@@ -365,6 +393,7 @@ group = "g1"
                 GOOD.replace("name = \"bng1\"", "name = \"bng1\"\nrole = \"witness\""),
                 "dataplane: a witness",
             ),
+            (GOOD.to_owned() + "[storage]\nkey_file = \"key\"", "bngd.toml:13: storage.key_file:"),
             (GOOD.replace("core = \"core\"", "kor = 1"), "unknown field `kor`"),
             (GOOD.replace("group = \"g1\"", "group = \"g1\"\nport = 0"), "dataplane.access.port:"),
         ];

@@ -78,6 +78,7 @@ fn config(args: &DevArgs, data_dir: PathBuf) -> Config {
     Config {
         name: "dev".into(),
         role: NodeRole::Data,
+        storage_key: data_dir.join("storage.key"),
         data_dir,
         raft_addr: SocketAddr::new(local, port.wrapping_add(1)),
         lease_addr: SocketAddr::new(local, port.wrapping_add(2)),

@@ -102,6 +102,7 @@ pub async fn open_store(config: &Config, identity: &Identity) -> Result<Store, M
         node: identity.node,
         cluster_id: identity.cluster_id.clone(),
         data_dir: config.data_dir.join("raft"),
+        key_file: config.storage_key.clone(),
         listen: config.raft_addr,
         identity: identity.clone(),
         timing: raft_timing(config.profile),

@@ -11,6 +11,7 @@ mod net;
 mod raft;
 mod state;
 mod store;
+mod vault;
 
 pub use change::{Change, ChangeBatch};
 pub use command::{

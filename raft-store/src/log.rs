@@ -6,6 +6,7 @@
 
 mod frame;
 mod mark;
+mod sealed;
 mod sled_engine;
 #[cfg(test)]
 mod tests;
@@ -18,8 +19,10 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 pub(crate) use frame::decode;
+pub(crate) use sealed::SealedEngine;
 pub(crate) use sled_engine::SledEngine;
-pub(crate) use verify::{LogError, Opened, open};
+use verify::KEY_OWNER;
+pub(crate) use verify::{LogError, MARK_FILE, Opened, open};
 pub(crate) use writer::{Done, Op, Writer, WriterHandle};
 
 /// A place in the log.

@@ -12,15 +12,15 @@ mod snapshot;
 mod tests;
 
 pub(crate) use network::Factory;
-pub(crate) use peers::{Client, Lane, Peers, was_never_sent};
+pub(crate) use peers::{Client, Lane, Peers, was_never_sent, within};
 pub(crate) use server::serve;
 
 use std::time::Duration;
 
 /// Version of the messages in `proto/raft.proto`. Raised when an old node would misread a new one.
-const PROTOCOL_VERSION: u32 = 1;
-/// The oldest version this build talks to.
-const PROTOCOL_VERSION_MIN: u32 = 1;
+const PROTOCOL_VERSION: u32 = 2;
+/// The oldest version this build talks to. Before 2, snapshots were not encrypted.
+const PROTOCOL_VERSION_MIN: u32 = 2;
 const KEY_FROM: &str = "tandem-from";
 const KEY_CLUSTER: &str = "tandem-cluster";
 const KEY_VERSION: &str = "tandem-version";

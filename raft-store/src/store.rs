@@ -1,5 +1,6 @@
 //! The facade.
 
+mod level;
 mod members;
 mod open;
 mod propose;

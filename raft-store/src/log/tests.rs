@@ -1,6 +1,7 @@
 use super::verify::LogError;
 use super::*;
 use crate::metrics::Counters;
+use crate::vault::Vault;
 use model::{ClusterId, NodeId};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -10,8 +11,16 @@ fn cluster() -> ClusterId {
     ClusterId("lab".to_owned())
 }
 
+fn vault() -> Arc<Vault> {
+    Arc::new(Vault::new(&[7; 32]))
+}
+
+fn engine_at(dir: &Path) -> Result<SealedEngine<SledEngine>, LogError> {
+    SealedEngine::open(SledEngine::open(&dir.join("log"))?, vault())
+}
+
 fn open_at(dir: &Path) -> Result<Opened, LogError> {
-    let engine = SledEngine::open(&dir.join("log"))?;
+    let engine = engine_at(dir)?;
     open(Arc::new(engine), dir, &cluster(), NodeId(1))
 }
 
@@ -113,20 +122,30 @@ async fn a_purge_beyond_the_end_leaves_an_empty_log_that_goes_on_from_there() {
 async fn a_store_of_another_node_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path(), async |w| vote(w, 1).await).await;
-    let engine = SledEngine::open(&dir.path().join("log")).unwrap();
+    let engine = engine_at(dir.path()).unwrap();
     let refused = open(Arc::new(engine), dir.path(), &cluster(), NodeId(2));
     assert!(matches!(refused.err(), Some(LogError::Owner { .. })));
 }
 
-fn tamper(dir: &Path, change: impl FnOnce(&SledEngine)) {
-    let engine = SledEngine::open(&dir.join("log")).unwrap();
+fn tamper(engine: impl LogEngine, change: impl FnOnce(&dyn LogEngine)) {
     change(&engine);
     engine.flush().unwrap();
 }
 
+/// A log of 20 entries and a vote, closed.
+async fn sample() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    written(dir.path(), async |w| {
+        vote(w, 2).await;
+        append(w, 2, 0..20).await;
+    })
+    .await;
+    dir
+}
+
 #[tokio::test]
 async fn damage_that_the_engine_does_not_notice_is_found() {
-    type Damage = fn(&SledEngine);
+    type Damage = fn(&dyn LogEngine);
     let rows: [(&str, Damage); 7] = [
         ("a flipped bit", |e| {
             let mut octets = frame::encode(&record(2, 10));
@@ -146,16 +165,86 @@ async fn damage_that_the_engine_does_not_notice_is_found() {
         ("a damaged vote", |e| e.meta_put(verify::KEY_VOTE, b"nonsense").unwrap()),
     ];
     for (name, damage) in rows {
-        let dir = tempfile::tempdir().unwrap();
-        written(dir.path(), async |w| {
-            vote(w, 2).await;
-            append(w, 2, 0..20).await;
-        })
-        .await;
-        tamper(dir.path(), damage);
+        let dir = sample().await;
+        tamper(engine_at(dir.path()).unwrap(), damage);
         let found = open_at(dir.path());
         assert!(matches!(found.err(), Some(LogError::Corrupt(_))), "{name}");
     }
+}
+
+#[tokio::test]
+async fn damage_below_the_encryption_is_found() {
+    type Damage = fn(&dyn LogEngine);
+    fn entry(e: &dyn LogEngine, index: u64) -> Vec<u8> {
+        let mut found = vec![];
+        e.range(index, index + 1, &mut |_, octets| {
+            found = octets.to_vec();
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        found
+    }
+    let rows: [(&str, Damage); 5] = [
+        ("a flipped bit", |e| {
+            let mut octets = entry(e, 10);
+            octets[60] ^= 1;
+            e.append_batch(&[(10, octets)]).unwrap();
+        }),
+        ("an entry under another's key", |e| {
+            e.append_batch(&[(10, entry(e, 11))]).unwrap();
+        }),
+        ("an entry in the clear", |e| {
+            e.append_batch(&[(10, frame::encode(&record(2, 10)))]).unwrap();
+        }),
+        ("a value under another's name", |e| {
+            let vote = e.meta_get(verify::KEY_VOTE).unwrap().unwrap();
+            e.meta_put(verify::KEY_PURGED, &vote).unwrap();
+        }),
+        ("a damaged format", |e| e.meta_put("format", b"nonsense").unwrap()),
+    ];
+    for (name, damage) in rows {
+        let dir = sample().await;
+        tamper(SledEngine::open(&dir.path().join("log")).unwrap(), damage);
+        let found = open_at(dir.path());
+        assert!(matches!(found.err(), Some(LogError::Corrupt(_))), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn another_key_and_another_format_are_told_from_damage() {
+    let dir = sample().await;
+    let sled = || SledEngine::open(&dir.path().join("log")).unwrap();
+    let other = SealedEngine::open(sled(), Arc::new(Vault::new(&[8; 32])));
+    assert!(matches!(other.err(), Some(LogError::WrongKey)));
+    assert!(open_at(dir.path()).is_ok(), "nothing was changed by the try");
+    let newer = frame::encode_value(&[&[9][..], &vault().check_value()].concat());
+    tamper(sled(), |e| e.meta_put("format", &newer).unwrap());
+    assert!(matches!(open_at(dir.path()).err(), Some(LogError::Format(9))));
+
+    let old = tempfile::tempdir().unwrap();
+    let engine = SledEngine::open(&old.path().join("log")).unwrap();
+    drop(open(Arc::new(engine), old.path(), &cluster(), NodeId(1)).unwrap());
+    assert!(matches!(open_at(old.path()).err(), Some(LogError::Unencrypted)));
+}
+
+#[tokio::test]
+async fn nothing_of_an_entry_shows_on_disk() {
+    let dir = sample().await;
+    let mut files = vec![dir.path().to_owned()];
+    let mut octets = 0;
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let content = std::fs::read(&path).unwrap();
+        octets += content.len();
+        for secret in [&b"of term"[..], b"xxxxxxxx", b"of cluster"] {
+            let shows = content.windows(secret.len()).any(|window| window == secret);
+            assert!(!shows, "{} in {}", String::from_utf8_lossy(secret), path.display());
+        }
+    }
+    assert!(octets > 20 * 300, "the entries are somewhere: {octets}");
 }
 
 #[tokio::test]
@@ -189,7 +278,12 @@ fn check_image(name: &str, dir: &Path, acknowledged: u64) {
             assert!(opened.vote.is_some(), "{name}");
         }
         Err(LogError::Corrupt(_) | LogError::Io(_)) => {}
-        Err(e @ LogError::Owner { .. }) => panic!("{name}: {e}"),
+        Err(
+            e @ (LogError::Owner { .. }
+            | LogError::WrongKey
+            | LogError::Unencrypted
+            | LogError::Format(_)),
+        ) => panic!("{name}: {e}"),
     }
 }
 

@@ -12,19 +12,37 @@ use std::sync::Arc;
 pub(super) const KEY_VOTE: &str = "vote";
 pub(super) const KEY_COMMITTED: &str = "committed";
 pub(super) const KEY_PURGED: &str = "purged";
-const KEY_OWNER: &str = "owner";
-const MARK_FILE: &str = "mark";
+pub(super) const KEY_OWNER: &str = "owner";
+/// The file beside the engine, see [`Mark`].
+pub(crate) const MARK_FILE: &str = "mark";
 
 /// Why a log cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LogError {
     #[error("reading or writing the log")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
     /// The store contradicts itself or its mark.
     #[error("{0}")]
     Corrupt(String),
     #[error("the store belongs to {found}, not to {expected}")]
     Owner { found: String, expected: String },
+    #[error("the store was written with another key")]
+    WrongKey,
+    #[error("the store was written by a build that did not encrypt it")]
+    Unencrypted,
+    #[error("the store has format version {0}, which this build does not know")]
+    Format(u8),
+}
+
+impl From<io::Error> for LogError {
+    /// An engine tells damage from a failing disk by the kind of its error.
+    fn from(e: io::Error) -> Self {
+        if matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) {
+            Self::Corrupt(e.to_string())
+        } else {
+            Self::Io(e)
+        }
+    }
 }
 
 /// A verified log.

@@ -311,6 +311,14 @@ impl RaftApi for Service {
         Ok(Response::new(self.inner.serve_admin(request.into_inner()).await.into()))
     }
 
+    async fn level(
+        &self,
+        request: Request<proto::LevelRequest>,
+    ) -> Result<Response<proto::LevelReply>, Status> {
+        self.member(&request)?;
+        Ok(Response::new(proto::LevelReply { level: crate::LEVEL_SUPPORTED }))
+    }
+
     async fn call(
         &self,
         request: Request<proto::CallRequest>,

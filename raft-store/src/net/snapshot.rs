@@ -2,12 +2,12 @@
 
 use super::peers::{Client, within};
 use crate::metrics::{Counters, add};
-use crate::raft::snapshot::{SnapshotDir, SnapshotHandle, read};
+use crate::raft::snapshot::{PREFIX_OCTETS, SnapshotDir, SnapshotHandle, read};
 use crate::raft::wire::{need_vote, proto};
 use crate::raft::{Snapshot, SnapshotMeta, Vote};
+use crate::vault::FileKey;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,9 +56,10 @@ pub(super) async fn send(
         if octets == 0 && first.is_none() {
             break;
         }
+        let key = if first.is_some() { handle.key.0.to_vec() } else { Vec::new() };
         let (vote, file) = first.take().map_or((None, None), |(v, f)| (Some(v.into()), Some(f)));
         let crc32c = crc32c::crc32c(&frame);
-        let frame = proto::SnapshotFrame { vote, file, offset, data: frame, crc32c };
+        let frame = proto::SnapshotFrame { vote, file, offset, data: frame, crc32c, key };
         match tokio::time::timeout(FRAME_STALL, frames.send(frame)).await {
             Ok(Ok(())) => {}
             // The call has ended; its result says why.
@@ -86,24 +87,26 @@ async fn read_frame(handle: SnapshotHandle, offset: u64) -> io::Result<Vec<u8>> 
         let left = handle.length.saturating_sub(offset);
         let octets = usize::try_from(left).unwrap_or(usize::MAX).min(FRAME_OCTETS);
         let mut frame = vec![0; octets];
-        handle.file.read_exact_at(&mut frame, offset)?;
+        handle.read_at(&mut frame, offset)?;
         Ok(frame)
     };
     tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
 }
 
-/// How much of `file` an earlier attempt left here.
+/// How much of the body of `file` an earlier attempt left here.
 pub(super) fn probe(dir: &SnapshotDir, file: &proto::SnapshotProbe) -> Result<u64, Status> {
     if file.length > FILE_OCTETS_MAX {
         return Err(Status::invalid_argument(format!("a snapshot of {} octets", file.length)));
     }
     let path = dir.partial(file).map_err(|e| disk(&e))?;
     match std::fs::metadata(&path) {
-        Ok(m) if m.len() <= file.length => Ok(m.len()),
-        Ok(_) => {
-            std::fs::remove_file(&path).map_err(|e| disk(&e))?;
-            Ok(0)
-        }
+        Ok(m) => match m.len().checked_sub(PREFIX_OCTETS) {
+            Some(have) if have <= file.length => Ok(have),
+            Some(_) | None => {
+                std::fs::remove_file(&path).map_err(|e| disk(&e))?;
+                Ok(0)
+            }
+        },
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
         Err(e) => Err(disk(&e)),
     }
@@ -131,8 +134,13 @@ pub(super) async fn receive(
     let vote = need_vote(frame.vote.take()).map_err(|e| Status::invalid_argument(e.to_string()))?;
     expected_vote(&vote)?;
     let file = frame.file.take().ok_or_else(|| Status::invalid_argument("no file description"))?;
+    let key = std::mem::take(&mut frame.key).try_into().map(FileKey);
+    let key = key.map_err(|_| Status::invalid_argument("no key"))?;
     let mut have = probe(dir, &file)?;
     let path = dir.partial(&file).map_err(|e| disk(&e))?;
+    if have == 0 {
+        dir.begin(&path, &key).map_err(|e| disk(&e))?;
+    }
     let mut frame = Some(frame);
     while let Some(f) = frame {
         have = store_frame(&path, f, have, file.length).await?;
@@ -177,10 +185,12 @@ fn check(
     path: &Path,
     file: &proto::SnapshotProbe,
 ) -> Result<(SnapshotMeta, SnapshotHandle), Status> {
-    let handle = SnapshotHandle::open(path).map_err(|e| disk(&e))?;
-    handle.file.sync_all().map_err(|e| disk(&e))?;
-    match read(&handle, dir.cluster()) {
-        Ok(contents) if contents.meta.last_log_id == file.last.map(Into::into) => {
+    let read = dir.handle(path).and_then(|handle| {
+        handle.file.sync_all()?;
+        Ok((read(&handle, dir.cluster())?, handle))
+    });
+    match read {
+        Ok((contents, handle)) if contents.meta.last_log_id == file.last.map(Into::into) => {
             Ok((contents.meta, handle))
         }
         Ok(_) => Err(Status::invalid_argument("the snapshot is of another log position")),

@@ -32,6 +32,7 @@ async fn single(ca: &ClusterCa, cluster: &ClusterId, dir: &std::path::Path) -> S
         node: NodeId(1),
         cluster_id: cluster.clone(),
         data_dir: dir.to_owned(),
+        key_file: dir.join("key"),
         listen: "127.0.0.1:0".parse().unwrap(),
         identity: identity(ca, 1, cluster),
         timing: TIMING,

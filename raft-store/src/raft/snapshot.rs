@@ -1,13 +1,18 @@
 //! Snapshot files.
 //!
 //! ```text
-//! magic "TNDMSNAP" | version (4)
-//! block*:  length (4) | crc32c (4) | content
-//! end:     length 0 (4) | sha256 of all before it (32)
+//! prefix:  magic "TNDMSNAP" | version (4) | sealed key of the file (72)
+//! body:    block* | end
+//! block:   length (4) | content, sealed under the file's key
+//! end:     length 0 (4) | seal of nothing (16) | sha256 of the body before it (32)
 //! ```
 //! The first block is a `SnapshotHeader` (protobuf). Each other block is a part of one section: kind (4), number of
 //! records (4), then each record's length (4) and octets. Integers are little-endian. A file appears under its name only
 //! when it is whole and durable; two are kept, so that one damaged file does not cost the node its identity.
+//!
+//! Each file has its own key, sealed in the prefix under the node's. The body therefore goes to other nodes as it is, with
+//! the key beside it, and a node that receives it writes a prefix of its own: nothing is encrypted anew, a broken transfer
+//! goes on where it stopped, and its first part on disk is as unreadable as the whole.
 
 mod reader;
 #[cfg(test)]
@@ -16,9 +21,11 @@ mod writer;
 
 use super::wire::proto;
 use super::{LogId, SnapshotMeta, StoredMembership};
+use crate::vault::{FileKey, KEY_OCTETS, Purpose, SEAL_OCTETS, Unreadable, Vault};
 use model::ClusterId;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,7 +33,10 @@ pub(crate) use reader::read;
 pub(crate) use writer::write;
 
 const MAGIC: &[u8; 8] = b"TNDMSNAP";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+const PREFIX_LEN: usize = MAGIC.len() + 4 + KEY_OCTETS + SEAL_OCTETS;
+/// Octets of a file before its body.
+pub(crate) const PREFIX_OCTETS: u64 = PREFIX_LEN as u64;
 const DIGEST_OCTETS: usize = 32;
 /// Content of a block, unless one record alone is larger.
 const BLOCK_OCTETS: usize = 256 << 10;
@@ -57,6 +67,12 @@ pub(crate) enum SnapshotError {
     Contents(String),
 }
 
+impl From<Unreadable> for SnapshotError {
+    fn from(e: Unreadable) -> Self {
+        Self::Damaged(e.to_string())
+    }
+}
+
 impl From<SnapshotError> for io::Error {
     fn from(e: SnapshotError) -> Self {
         match e {
@@ -77,22 +93,52 @@ impl From<SnapshotError> for io::Error {
 pub(crate) struct SnapshotHandle {
     pub(crate) file: Arc<File>,
     pub(crate) path: PathBuf,
+    /// Of the body, which is what nodes send each other.
     pub(crate) length: u64,
     pub(crate) digest: [u8; DIGEST_OCTETS],
+    pub(crate) key: FileKey,
 }
 
 impl SnapshotHandle {
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        use std::os::unix::fs::FileExt as _;
+    fn open(path: &Path, vault: &Vault) -> Result<Self, SnapshotError> {
         let file = File::open(path)?;
-        let length = file.metadata()?.len();
+        let whole = file.metadata()?.len();
+        let short = || SnapshotError::Damaged(format!("{whole} octets are no snapshot"));
+        let length = whole.checked_sub(PREFIX_OCTETS).ok_or_else(short)?;
+        let mut octets = [0; PREFIX_LEN];
+        file.read_exact_at(&mut octets, 0)?;
+        let key = open_prefix(vault, octets)?;
         let mut digest = [0; DIGEST_OCTETS];
-        let at = length
-            .checked_sub(digest.len() as u64)
-            .ok_or_else(|| io::Error::from(SnapshotError::Damaged("no digest".to_owned())))?;
-        file.read_exact_at(&mut digest, at)?;
-        Ok(Self { file: Arc::new(file), path: path.to_owned(), length, digest })
+        let at = length.checked_sub(digest.len() as u64).ok_or_else(short)?;
+        file.read_exact_at(&mut digest, PREFIX_OCTETS + at)?;
+        Ok(Self { file: Arc::new(file), path: path.to_owned(), length, digest, key })
     }
+
+    /// Reads a part of the body.
+    pub(crate) fn read_at(&self, octets: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(octets, PREFIX_OCTETS + offset)
+    }
+}
+
+fn prefix(vault: &Vault, key: &FileKey) -> io::Result<Vec<u8>> {
+    let mut out = [&MAGIC[..], &VERSION.to_le_bytes()].concat();
+    vault.seal(Purpose::SnapshotKey, &[], &key.0, &mut out)?;
+    Ok(out)
+}
+
+fn open_prefix(vault: &Vault, mut octets: [u8; PREFIX_LEN]) -> Result<FileKey, SnapshotError> {
+    let (start, sealed) = octets.split_at_mut(MAGIC.len() + 4);
+    let (magic, version) = start.split_at(MAGIC.len());
+    if magic != MAGIC {
+        return Err(SnapshotError::Magic);
+    }
+    let version = u32::from_le_bytes(version.try_into().unwrap_or_default());
+    if version != VERSION {
+        return Err(SnapshotError::Version(version));
+    }
+    let key: &[u8] = vault.open(Purpose::SnapshotKey, &[], sealed)?;
+    let key = key.try_into().map_err(|_| SnapshotError::Damaged("its key is short".to_owned()))?;
+    Ok(FileKey(key))
 }
 
 /// A file and what it holds.
@@ -107,12 +153,13 @@ pub(crate) struct Current {
 pub(crate) struct SnapshotDir {
     dir: PathBuf,
     cluster: ClusterId,
+    vault: Arc<Vault>,
     current: Mutex<Option<Current>>,
 }
 
 impl SnapshotDir {
     /// Opens the directory and finds the newest snapshot that is whole. A damaged one is set aside under another name.
-    pub(crate) fn open(dir: PathBuf, cluster: ClusterId) -> io::Result<Self> {
+    pub(crate) fn open(dir: PathBuf, cluster: ClusterId, vault: Arc<Vault>) -> io::Result<Self> {
         std::fs::create_dir_all(&dir)?;
         for entry in std::fs::read_dir(&dir)? {
             let path = entry?.path();
@@ -121,11 +168,10 @@ impl SnapshotDir {
                 std::fs::remove_file(path)?;
             }
         }
-        let this = Self { dir, cluster, current: Mutex::new(None) };
+        let this = Self { dir, cluster, vault, current: Mutex::new(None) };
         for path in this.list(PREFIX)?.into_iter().rev() {
-            let checked = SnapshotHandle::open(&path)
-                .map_err(SnapshotError::from)
-                .and_then(|handle| Ok((read(&handle, &this.cluster)?, handle)));
+            let checked =
+                this.handle(&path).and_then(|handle| Ok((read(&handle, &this.cluster)?, handle)));
             match checked {
                 Ok((contents, handle)) => {
                     this.set_current(Some(Current { meta: contents.meta, handle }));
@@ -152,6 +198,10 @@ impl SnapshotDir {
         &self.cluster
     }
 
+    pub(crate) fn handle(&self, path: &Path) -> Result<SnapshotHandle, SnapshotError> {
+        SnapshotHandle::open(path, &self.vault)
+    }
+
     pub(crate) fn current(&self) -> Option<Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -173,7 +223,7 @@ impl SnapshotDir {
     ) -> io::Result<SnapshotHandle> {
         let path = self.name(meta.last_log_id);
         let tmp = path.with_extension("tmp");
-        write(&tmp, &self.cluster, meta, sections)?;
+        write(&tmp, &self.vault, &self.cluster, meta, sections)?;
         self.adopt(&tmp, meta)
     }
 
@@ -182,7 +232,7 @@ impl SnapshotDir {
         let path = self.name(meta.last_log_id);
         std::fs::rename(tmp, &path)?;
         crate::log::sync_parent(&path)?;
-        let handle = SnapshotHandle::open(&path)?;
+        let handle = self.handle(&path)?;
         self.set_current(Some(Current { meta: meta.clone(), handle: handle.clone() }));
         let files = self.list(PREFIX)?;
         for old in files.iter().rev().skip(KEEP) {
@@ -206,8 +256,12 @@ impl SnapshotDir {
             return self.adopt(&handle.path, meta);
         }
         let tmp = target.with_extension("tmp");
-        std::fs::copy(&handle.path, &tmp)?;
-        File::open(&tmp)?.sync_all()?;
+        let mut from = File::open(&handle.path).or_else(|_| handle.file.try_clone())?;
+        from.seek(SeekFrom::Start(PREFIX_OCTETS))?;
+        self.begin(&tmp, &handle.key)?;
+        let mut to = File::options().append(true).open(&tmp)?;
+        io::copy(&mut from.take(handle.length), &mut to)?;
+        to.sync_all()?;
         self.adopt(&tmp, meta)
     }
 
@@ -224,6 +278,11 @@ impl SnapshotDir {
             std::fs::remove_file(old)?;
         }
         Ok(self.dir.join(name))
+    }
+
+    /// Begins a file with this node's own prefix; the body comes from elsewhere.
+    pub(crate) fn begin(&self, path: &Path, key: &FileKey) -> io::Result<()> {
+        File::create(path)?.write_all(&prefix(&self.vault, key)?)
     }
 
     /// Files whose name begins with `prefix`, oldest first.

@@ -5,8 +5,9 @@ use super::log_store::LogStore;
 use super::machine::{Machine, Published};
 use super::snapshot::SnapshotDir;
 use super::wire::log_id;
-use crate::log::{SledEngine, Writer, open};
+use crate::log::{SealedEngine, SledEngine, Writer, open};
 use crate::metrics::Counters;
+use crate::vault::Vault;
 use model::{ClusterId, NodeId};
 use openraft::StorageError;
 use openraft::storage::RaftStateMachine as _;
@@ -15,13 +16,20 @@ use std::sync::Arc;
 
 struct Fresh;
 
+fn rand_key() -> [u8; 32] {
+    Vault::new(&[0; 32]).file_key().unwrap().0
+}
+
 impl StoreBuilder<TypeConfig, LogStore, Machine, tempfile::TempDir> for Fresh {
     async fn build(
         &self,
     ) -> Result<(tempfile::TempDir, LogStore, Machine), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().unwrap();
         let cluster = ClusterId("lab".to_owned());
+        // A key for each store: a snapshot that goes from one to another changes hands.
+        let vault = Arc::new(Vault::new(&rand_key()));
         let engine = SledEngine::open(&dir.path().join("log")).unwrap();
+        let engine = SealedEngine::open(engine, Arc::clone(&vault)).unwrap();
         let opened = open(Arc::new(engine), dir.path(), &cluster, NodeId(1)).unwrap();
         let counters = Arc::new(Counters::default());
         let base = LogStore::parts(&opened);
@@ -29,7 +37,8 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, tempfile::TempDir> for Fresh {
             Writer::start(opened, Arc::clone(&counters), Box::new(|e| panic!("{e}"))).unwrap();
         let log = LogStore::new(base, handle, Arc::default());
         let snapshots =
-            Arc::new(SnapshotDir::open(dir.path().join("snapshots"), cluster.clone()).unwrap());
+            SnapshotDir::open(dir.path().join("snapshots"), cluster.clone(), vault).unwrap();
+        let snapshots = Arc::new(snapshots);
         let published = Arc::new(Published::new(counters));
         let machine = Machine::new(cluster, published, snapshots, 0);
         Ok((dir, log, machine))

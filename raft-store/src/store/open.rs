@@ -1,13 +1,15 @@
 //! Opening: verify the disk, start Raft, start the tasks.
 
-use super::{Engine, Inner, OpenError, Store, StoreConfig, members, propose, read, status};
-use crate::log::{LogEngine, LogError, Opened, SledEngine, Writer};
+use super::{Engine, Inner, OpenError, Store, StoreConfig, level, members, propose, read, status};
+use crate::log::{LogEngine, LogError, MARK_FILE, Opened, SealedEngine, SledEngine, Writer};
 use crate::metrics::Counters;
 use crate::net::{Factory, Peers, serve};
 use crate::raft::log_store::LogStore;
 use crate::raft::machine::{Machine, Published};
 use crate::raft::snapshot::SnapshotDir;
 use crate::raft::{self, Raft};
+use crate::vault::Vault;
+use crate::vault::key_file::{self, KeyFileError};
 use arc_swap::ArcSwapOption;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use std::io;
@@ -30,8 +32,9 @@ pub(super) async fn open(cfg: StoreConfig) -> Result<Store, OpenError> {
     let config = Arc::new(check_config(&cfg)?);
     let blocking = cfg.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        let log = open_log(&blocking)?;
-        let snapshots = open_snapshots(&blocking, &log)?;
+        let vault = open_vault(&blocking)?;
+        let log = open_log(&blocking, &vault)?;
+        let snapshots = open_snapshots(&blocking, &log, vault)?;
         Ok::<_, OpenError>((log, snapshots))
     });
     let (log, snapshots) = opened.await.map_err(|e| OpenError::Raft(e.to_string()))??;
@@ -44,22 +47,47 @@ pub(super) async fn open(cfg: StoreConfig) -> Result<Store, OpenError> {
     Ok(store)
 }
 
-fn open_log(cfg: &StoreConfig) -> Result<Opened, OpenError> {
+/// Reads the key, or makes it before anything else, so that no store can be older than its key.
+fn open_vault(cfg: &StoreConfig) -> Result<Arc<Vault>, OpenError> {
     let dir = &cfg.data_dir;
-    let corrupt = |what: String| OpenError::Corrupt { dir: dir.clone(), what };
-    let opened = std::fs::create_dir_all(dir).map_err(LogError::from).and_then(|()| {
+    let key_file = || cfg.key_file.clone();
+    std::fs::create_dir_all(dir).map_err(|source| OpenError::Io { dir: dir.clone(), source })?;
+    let store_exists =
+        [LOG_DIR, SNAPSHOT_DIR, MARK_FILE].into_iter().any(|name| dir.join(name).exists());
+    key_file::load(&cfg.key_file, store_exists).map(Arc::new).map_err(|e| match e {
+        KeyFileError::Missing => OpenError::KeyMissing { key_file: key_file(), dir: dir.clone() },
+        KeyFileError::Unusable(reason) => OpenError::KeyFile { key_file: key_file(), reason },
+        KeyFileError::Io(source) => OpenError::Io { dir: key_file(), source },
+    })
+}
+
+fn open_log(cfg: &StoreConfig, vault: &Arc<Vault>) -> Result<Opened, OpenError> {
+    let dir = &cfg.data_dir;
+    let opened = || {
         let engine: Arc<dyn LogEngine> = match cfg.engine {
-            Engine::Sled => Arc::new(SledEngine::open(&dir.join(LOG_DIR))?),
+            Engine::Sled => {
+                let engine = SledEngine::open(&dir.join(LOG_DIR))?;
+                Arc::new(SealedEngine::open(engine, Arc::clone(vault))?)
+            }
         };
         crate::log::open(engine, dir, &cfg.cluster_id, cfg.node)
-    });
-    opened.map_err(|e| match e {
-        LogError::Corrupt(what) => corrupt(what),
+    };
+    opened().map_err(|e| match e {
+        LogError::Corrupt(what) => OpenError::Corrupt { dir: dir.clone(), what },
         LogError::Owner { found, expected } => {
             OpenError::Owner { dir: dir.clone(), found, expected }
         }
-        LogError::Io(source) if is_damage(&source) => corrupt(source.to_string()),
         LogError::Io(source) => OpenError::Io { dir: dir.clone(), source },
+        LogError::WrongKey => {
+            OpenError::WrongKey { key_file: cfg.key_file.clone(), dir: dir.clone() }
+        }
+        LogError::Unencrypted => {
+            OpenError::Format { dir: dir.clone(), what: "is not encrypted".to_owned() }
+        }
+        LogError::Format(version) => {
+            let what = format!("has format version {version}, which this build does not know");
+            OpenError::Format { dir: dir.clone(), what }
+        }
     })
 }
 
@@ -67,10 +95,14 @@ fn is_damage(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
-fn open_snapshots(cfg: &StoreConfig, log: &Opened) -> Result<SnapshotDir, OpenError> {
+fn open_snapshots(
+    cfg: &StoreConfig,
+    log: &Opened,
+    vault: Arc<Vault>,
+) -> Result<SnapshotDir, OpenError> {
     let dir = &cfg.data_dir;
-    let snapshots =
-        SnapshotDir::open(dir.join(SNAPSHOT_DIR), cfg.cluster_id.clone()).map_err(|source| {
+    let snapshots = SnapshotDir::open(dir.join(SNAPSHOT_DIR), cfg.cluster_id.clone(), vault)
+        .map_err(|source| {
             if is_damage(&source) {
                 OpenError::Corrupt { dir: dir.clone(), what: source.to_string() }
             } else {
@@ -201,5 +233,6 @@ async fn start(
     tasks.spawn(propose::run_forward(Arc::clone(&inner), forward));
     tasks.spawn(read::run(Arc::clone(&inner), read_ends));
     tasks.spawn(members::run(Arc::clone(&inner)));
+    tasks.spawn(level::run(Arc::clone(&inner)));
     Ok(Store { inner })
 }

@@ -182,7 +182,7 @@ impl Inner {
         }
     }
 
-    fn leads(&self) -> bool {
+    pub(super) fn leads(&self) -> bool {
         self.status.borrow().role == Role::Leader
     }
 

@@ -46,6 +46,8 @@ pub struct StoreConfig {
     pub cluster_id: ClusterId,
     /// Where log and snapshots live; nobody else's.
     pub data_dir: PathBuf,
+    /// The key that encrypts them. Made at the first start, in a directory that exists; may be on another device.
+    pub key_file: PathBuf,
     /// Where other nodes reach Raft on this one.
     pub listen: SocketAddr,
     /// Certificates.
@@ -64,6 +66,7 @@ impl std::fmt::Debug for StoreConfig {
             .field("node", &self.node)
             .field("cluster_id", &self.cluster_id)
             .field("data_dir", &self.data_dir)
+            .field("key_file", &self.key_file)
             .field("listen", &self.listen)
             .field("timing", &self.timing)
             .field("engine", &self.engine)
@@ -71,21 +74,64 @@ impl std::fmt::Debug for StoreConfig {
     }
 }
 
+/// The way out when a node has lost what it knew.
+const REJOIN: &str = "take it out on another member with `bngctl cluster remove`, remove its data directory, start it and \
+                      let it join again (`bngctl cluster token` there, `bngctl cluster join` here)";
+
 /// The store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The store contradicts itself, or what this node has acknowledged. Nothing is repaired: a node that has forgotten a
     /// vote or an entry can make the cluster lose committed data.
     #[error(
-        "the store in {} cannot be trusted: {what}. This node must not vote under its old identity: take it out on \
-         another member with `bngctl cluster remove`, remove its data directory, start it and let it join again \
-         (`bngctl cluster token` there, `bngctl cluster join` here)",
+        "the store in {} cannot be trusted: {what}. This node must not vote under its old identity: {REJOIN}",
         dir.display()
     )]
     Corrupt {
         /// The store.
         dir: PathBuf,
         /// What is wrong.
+        what: String,
+    },
+    /// There is a store, but not the key it was written with.
+    #[error(
+        "the key file {} is missing, and without it the store in {} cannot be read. Put it back: see that its device is \
+         mounted, that `storage.key_file` names it, or take it from its copy. If the key is lost, this node must not vote \
+         under its old identity: {REJOIN}",
+        key_file.display(), dir.display()
+    )]
+    KeyMissing {
+        /// Where the key should be.
+        key_file: PathBuf,
+        /// The store.
+        dir: PathBuf,
+    },
+    /// The key file cannot be used as it is.
+    #[error("the key file {} cannot be used: {reason}", key_file.display())]
+    KeyFile {
+        /// The file.
+        key_file: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The store was written with another key.
+    #[error(
+        "the key in {} is not the one that the store in {} was written with. Put the right key there, or let \
+         `storage.key_file` name it. If it is lost, this node must not vote under its old identity: {REJOIN}",
+        key_file.display(), dir.display()
+    )]
+    WrongKey {
+        /// The key that was tried.
+        key_file: PathBuf,
+        /// The store.
+        dir: PathBuf,
+    },
+    /// Another build wrote the store, in a format that this one does not read.
+    #[error("the store in {} {what}. Start the build that wrote it, or {REJOIN}", dir.display())]
+    Format {
+        /// The store.
+        dir: PathBuf,
+        /// What differs.
         what: String,
     },
     /// The store is another node's, or another cluster's.
@@ -131,6 +177,10 @@ impl OpenError {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Corrupt { .. } => "corrupt",
+            Self::KeyMissing { .. } => "key_missing",
+            Self::KeyFile { .. } => "key_file",
+            Self::WrongKey { .. } => "wrong_key",
+            Self::Format { .. } => "format",
             Self::Owner { .. } => "owner",
             Self::Identity(_) => "identity",
             Self::Config(_) => "config",

@@ -86,11 +86,16 @@ impl Cluster {
         self.dir.path().join(format!("node-{node}"))
     }
 
+    pub fn key_file(&self, node: NodeId) -> PathBuf {
+        self.dir.path().join(format!("node-{node}.key"))
+    }
+
     pub fn config(&self, node: NodeId) -> StoreConfig {
         StoreConfig {
             node,
             cluster_id: self.id.clone(),
             data_dir: self.data_dir(node),
+            key_file: self.key_file(node),
             listen: self.addresses[&node],
             identity: self.identity(node),
             timing: TIMING,
@@ -140,7 +145,7 @@ impl Cluster {
             pools: vec![],
             subscribers: vec![],
             api_users: vec![],
-            jwt_secret: Secret::new("secret"),
+            jwt_secret: Secret::new("jwt-secret-of-the-lab"),
             cookie_key: [7; 32],
         }))
     }

@@ -1,14 +1,15 @@
 use super::{
-    BLOCK_OCTETS, BLOCK_OCTETS_MAX, DIGEST_OCTETS, MAGIC, SnapshotError, SnapshotHandle,
-    SnapshotMeta, VERSION, meta,
+    BLOCK_OCTETS, BLOCK_OCTETS_MAX, DIGEST_OCTETS, PREFIX_OCTETS, SnapshotError, SnapshotHandle,
+    SnapshotMeta, meta,
 };
 use crate::raft::wire::proto;
 use crate::state::Section;
+use crate::vault::{Blocks, Place, TAG_OCTETS};
 use model::ClusterId;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek as _};
+use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
 
 /// What a snapshot holds.
 #[derive(Debug)]
@@ -17,12 +18,14 @@ pub(crate) struct Contents {
     pub(crate) sections: Vec<Section>,
 }
 
-struct Digesting<R> {
+/// Reads the body: sealed blocks, and the digest of all of it.
+struct Body<R> {
     inner: R,
     digest: Sha256,
+    blocks: Blocks,
 }
 
-impl<R: Read> Digesting<R> {
+impl<R: Read> Body<R> {
     fn get<const N: usize>(&mut self) -> Result<[u8; N], SnapshotError> {
         let mut octets = [0; N];
         self.fill(&mut octets)?;
@@ -39,19 +42,17 @@ impl<R: Read> Digesting<R> {
     fn block(&mut self) -> Result<Option<Vec<u8>>, SnapshotError> {
         let length = u32::from_le_bytes(self.get()?);
         if length == 0 {
+            let mut end = self.get::<TAG_OCTETS>()?.to_vec();
+            self.blocks.open(Place::End, &mut end)?;
             return Ok(None);
         }
         if length > BLOCK_OCTETS_MAX {
             return Err(SnapshotError::Damaged(format!("a block of {length} octets")));
         }
-        let crc = u32::from_le_bytes(self.get()?);
         let mut content = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
         self.fill(&mut content)?;
-        if crc32c::crc32c(&content) == crc {
-            Ok(Some(content))
-        } else {
-            Err(SnapshotError::Damaged("the checksum of a block differs".to_owned()))
-        }
+        self.blocks.open(Place::Middle, &mut content)?;
+        Ok(Some(content))
     }
 }
 
@@ -70,16 +71,9 @@ pub(crate) fn read(
 ) -> Result<Contents, SnapshotError> {
     // A descriptor of its own: the handle's position is shared by all who hold it.
     let mut file = File::open(&handle.path).or_else(|_| handle.file.try_clone())?;
-    file.rewind()?;
+    file.seek(SeekFrom::Start(PREFIX_OCTETS))?;
     let inner = BufReader::with_capacity(BLOCK_OCTETS, file);
-    let mut from = Digesting { inner, digest: Sha256::new() };
-    if from.get::<8>()? != *MAGIC {
-        return Err(SnapshotError::Magic);
-    }
-    let version = u32::from_le_bytes(from.get()?);
-    if version != VERSION {
-        return Err(SnapshotError::Version(version));
-    }
+    let mut from = Body { inner, digest: Sha256::new(), blocks: Blocks::new(&handle.key) };
     let header = from.block()?.ok_or_else(|| SnapshotError::Damaged("no header".to_owned()))?;
     let header = proto::SnapshotHeader::decode(header.as_slice())
         .map_err(|e| SnapshotError::Damaged(format!("header: {e}")))?;
@@ -96,7 +90,7 @@ pub(crate) fn read(
             Some(_) | None => sections.push(Section { kind, records }),
         }
     }
-    let Digesting { mut inner, digest } = from;
+    let Body { mut inner, digest, .. } = from;
     let mut stored = [0; DIGEST_OCTETS];
     inner.read_exact(&mut stored).map_err(ended)?;
     if digest.finalize()[..] != stored {
