@@ -1,5 +1,6 @@
 //! `bench failover`: the gap on the wire for each fault, beside keepalived's in the same run.
 
+use crate::lab::cluster::Profile;
 use crate::lab::faults::Fault;
 use crate::lab::keepalived::Keepalived;
 use crate::lab::probe::Percentiles;
@@ -22,6 +23,9 @@ pub struct FailoverArgs {
     /// Faults, separated by commas.
     #[arg(long, value_delimiter = ',', default_value = "kill,pause,power,partition,planned")]
     pub faults: Vec<Fault>,
+    /// Timers of the cluster.
+    #[arg(long, value_enum, default_value_t)]
+    pub profile: Profile,
     /// Print only one line of JSON at the end.
     #[arg(long)]
     pub json: bool,
@@ -48,15 +52,19 @@ pub async fn failover(args: FailoverArgs) -> Result<()> {
         }
     };
     let half = args.sessions / 2;
-    let mut lab =
-        Lab::raise(Plan::new(args.sessions - half, half), "policer", 3600, args.json).await?;
+    let plan = Plan::new(args.sessions - half, half);
+    let mut lab = Lab::raise_with(plan, "policer", 3600, args.profile, args.json).await?;
     let mut rows = Vec::new();
     for &fault in &args.faults {
         let mut row = Row::new(fault);
         for run in 1..=args.runs {
             let measured = lab.measure(fault).await?;
             let gap = measured.gap();
-            say(&format!("{fault} {run}/{}: p50 {} ms, max {} ms", args.runs, gap.p50, gap.max));
+            let led = if measured.led { ", the owner led Raft" } else { "" };
+            say(&format!(
+                "{fault} {run}/{}: p50 {} ms, max {} ms{led}",
+                args.runs, gap.p50, gap.max
+            ));
             row.add(&measured);
         }
         rows.push(row);

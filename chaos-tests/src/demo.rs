@@ -1,6 +1,6 @@
 //! The main job, in a minute: subscribers dial in, the owner dies, nobody redials.
 
-use crate::lab::cluster::GROUP;
+use crate::lab::cluster::{GROUP, Profile};
 use crate::lab::faults::Fault;
 use crate::lab::probe::Percentiles;
 use crate::lab::subscribers::Plan;
@@ -19,6 +19,9 @@ pub struct DemoArgs {
     /// DHCP subscribers.
     #[arg(long, default_value_t = 100)]
     pub dhcp: usize,
+    /// Timers of the cluster.
+    #[arg(long, value_enum, default_value_t)]
+    pub profile: Profile,
     /// Leave the lab up and print commands to try.
     #[arg(long)]
     pub keep: bool,
@@ -42,7 +45,8 @@ pub fn prepare() -> Result<()> {
 /// What failed, or what did not come out as promised.
 pub async fn run(args: DemoArgs) -> Result<()> {
     let quiet = args.json;
-    let mut lab = Lab::raise(Plan::new(args.pppoe, args.dhcp), "policer", 3600, quiet).await?;
+    let plan = Plan::new(args.pppoe, args.dhcp);
+    let mut lab = Lab::raise_with(plan, "policer", 3600, args.profile, quiet).await?;
     let say = |text: String| {
         if !quiet {
             println!("{text}");

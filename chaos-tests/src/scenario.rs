@@ -1,6 +1,6 @@
 //! A whole lab in the order of its life: network, cluster, subscribers, measured faults.
 
-use crate::lab::cluster::{Cluster, NodeName, Settings, eventually, sibling};
+use crate::lab::cluster::{Cluster, NodeName, Profile, Settings, eventually, sibling};
 use crate::lab::faults::Fault;
 use crate::lab::probe::Percentiles;
 use crate::lab::subscribers::{Kept, Plan, Subscribers};
@@ -38,6 +38,8 @@ pub struct Measured {
     pub fault: Fault,
     /// To whom.
     pub node: NodeName,
+    /// The node led Raft as well.
+    pub led: bool,
     /// Longest silence per session, from subscribers to the core.
     pub up: Vec<Duration>,
     /// Longest silence per session, from the core to subscribers.
@@ -67,7 +69,22 @@ impl Lab {
         lease_s: u32,
         quiet: bool,
     ) -> Result<Self> {
-        let settings = Settings { bngd: sibling("bngd")?, users: plan.pppoe, lease_s, shaper };
+        Self::raise_with(plan, shaper, lease_s, Profile::Default, quiet).await
+    }
+
+    /// [`Lab::raise`] with the timers of `profile`.
+    ///
+    /// # Errors
+    /// What failed first.
+    pub async fn raise_with(
+        plan: Plan,
+        shaper: &'static str,
+        lease_s: u32,
+        profile: Profile,
+        quiet: bool,
+    ) -> Result<Self> {
+        let bngd = sibling("bngd")?;
+        let settings = Settings { bngd, users: plan.pppoe, lease_s, shaper, profile };
         let step = spinner(quiet, "cluster: starting 2 data nodes and a witness");
         let cluster =
             Cluster::start(topology::Topology { nodes: DATA_NODES + 1 }, settings).await?;
@@ -145,6 +162,8 @@ impl Lab {
         let mark = self.subscribers.mark();
         self.flowing(boottime_now() + WARM_UP).await?;
         let mark_again = self.subscribers.mark();
+        let leader = self.cluster.status().await?.leader;
+        let led = leader.is_some_and(|leader| leader == node.to_string());
         let struck_at = boottime_now();
         fault.strike(&mut self.cluster, node).await?;
         // A daemon that is gone leaves its kernel forwarding until the fence falls: only what arrives
@@ -168,7 +187,7 @@ impl Lab {
         let recovery = boottime_now().since(healed_at);
         self.flowing(boottime_now()).await?;
         let kept = self.subscribers.kept(&mark);
-        Ok(Measured { fault, node, up, down, kept, recovery })
+        Ok(Measured { fault, node, led, up, down, kept, recovery })
     }
 
     async fn changed_owner(&self, from: NodeName, within: Duration) -> Result<NodeName> {

@@ -6,6 +6,7 @@ use model::NodeRole;
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use toml::Spanned;
 
 /// Why a configuration was refused. Each message names the key, and the line where one is known.
@@ -58,6 +59,8 @@ pub struct Config {
     pub lease_addr: SocketAddr,
     /// Timers.
     pub profile: Profile,
+    /// Writes of the log that stay longer than this make the node give its groups up.
+    pub disk_slow: Duration,
     /// REST API listener.
     pub api_listen: SocketAddr,
     /// REST API, as peers and joining nodes reach it.
@@ -113,6 +116,22 @@ pub enum Profile {
     Wan,
 }
 
+impl Profile {
+    /// What a write of the log may take when the configuration does not say: well above what a sound
+    /// disk needs under load, and at least as long as a takeover lasts.
+    #[must_use]
+    pub fn disk_slow(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::Fast => 100,
+            Self::Default => 500,
+            Self::Wan => 2_000,
+        })
+    }
+}
+
+/// Bounds of `node.disk_slow_ms`.
+const DISK_SLOW_MS: std::ops::RangeInclusive<u64> = 10..=60_000;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawConfig {
@@ -133,6 +152,7 @@ struct RawNode {
     role: NodeRole,
     #[serde(default = "default_data_dir")]
     data_dir: PathBuf,
+    disk_slow_ms: Option<Spanned<u64>>,
 }
 
 fn data_role() -> NodeRole {
@@ -249,6 +269,15 @@ impl Config {
                 format!("{address} is no address that peers can reach; give this node's own");
             return Err(at(raw.cluster.address.span().start, "cluster.address", problem));
         }
+        let disk_slow = match &raw.node.disk_slow_ms {
+            Some(ms) if !DISK_SLOW_MS.contains(ms.get_ref()) => {
+                let (min, max) = (DISK_SLOW_MS.start(), DISK_SLOW_MS.end());
+                let problem = format!("{} is not within {min} to {max}", ms.get_ref());
+                return Err(at(ms.span().start, "node.disk_slow_ms", problem));
+            }
+            Some(ms) => Duration::from_millis(*ms.get_ref()),
+            None => raw.cluster.profile.disk_slow(),
+        };
         let api_listen = raw.api.listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8443)));
         let api_tls = match (raw.api.tls_cert, raw.api.tls_key) {
             (Some(cert), Some(key)) => Some((cert.into_inner(), key)),
@@ -290,6 +319,7 @@ impl Config {
             raft_addr: SocketAddr::new(address, raw.cluster.raft_port),
             lease_addr: SocketAddr::new(address, raw.cluster.lease_port),
             profile: raw.cluster.profile,
+            disk_slow,
             api_listen,
             api_addr: SocketAddr::new(address, api_listen.port()),
             api_tls,
@@ -381,6 +411,10 @@ group = "g1"
         let elsewhere = format!("{GOOD}\n[storage]\nkey_file = \"/media/key\"");
         let cfg = Config::parse(&elsewhere, Path::new("bngd.toml")).unwrap();
         assert_eq!(cfg.storage_key, Path::new("/media/key"));
+        assert_eq!(cfg.disk_slow, Duration::from_millis(500));
+        let set = GOOD.replace("[cluster]", "disk_slow_ms = 80\n[cluster]\nprofile = \"wan\"");
+        let cfg = Config::parse(&set, Path::new("bngd.toml")).unwrap();
+        assert_eq!((cfg.profile, cfg.disk_slow), (Profile::Wan, Duration::from_millis(80)));
     }
 
     #[test]
@@ -394,6 +428,10 @@ group = "g1"
                 "dataplane: a witness",
             ),
             (GOOD.to_owned() + "[storage]\nkey_file = \"key\"", "bngd.toml:13: storage.key_file:"),
+            (
+                GOOD.replace("[cluster]", "disk_slow_ms = 0\n[cluster]"),
+                "bngd.toml:5: node.disk_slow_ms:",
+            ),
             (GOOD.replace("core = \"core\"", "kor = 1"), "unknown field `kor`"),
             (GOOD.replace("group = \"g1\"", "group = \"g1\"\nport = 0"), "dataplane.access.port:"),
         ];

@@ -1,9 +1,11 @@
 //! The process: files, TLS, API listener, and the way from a fresh machine to a cluster member.
 
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Profile};
+use crate::disk;
 use crate::member::{Member, MemberError, open_store};
 use crate::members;
+use crate::ownership::{self, HANDOVER};
 use crate::peer;
 use crate::service::{Api, internal};
 use axum_server::tls_rustls::RustlsConfig;
@@ -15,13 +17,12 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 const BOOTSTRAP_FILE: &str = "bootstrap-token";
-/// How long an orderly stop may take to hand its groups over.
 /// How long one member may take to hand over the authority.
 const AUTHORITY_TIMEOUT: Duration = Duration::from_millis(500);
-const HANDOVER: Duration = Duration::from_millis(1500);
 /// How long the first entry of a new cluster, or the admission of a node, may take.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -51,8 +52,11 @@ pub enum DaemonError {
         source: std::io::Error,
     },
     /// The store cannot go on.
-    #[error("the store failed: {0}")]
+    #[error("this node stopped, and its groups go to another one: {0}")]
     Store(String),
+    /// The machine cannot keep the timer profile.
+    #[error(transparent)]
+    Profile(#[from] disk::FastRefused),
 }
 
 /// The running process.
@@ -78,6 +82,12 @@ impl Daemon {
     pub async fn prepare(config: Config) -> Result<Arc<Self>, DaemonError> {
         let dir = &config.data_dir;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at(dir))?;
+        if config.profile == Profile::Fast {
+            let measured = dir.clone();
+            tokio::task::spawn_blocking(move || disk::check_fast(&measured))
+                .await
+                .map_err(|e| at(dir)(std::io::Error::other(e)))??;
+        }
         let bootstrap = bootstrap_token(&dir.join(BOOTSTRAP_FILE))?;
         let tls = match (&config.api_tls, load_identity(&config)?) {
             (Some((cert, key)), _) => {
@@ -126,37 +136,54 @@ impl Daemon {
             () = terminated() => Ok(()),
             fatal = self.store_failed() => Err(DaemonError::Store(fatal)),
         };
-        self.stop().await;
+        match &ended {
+            Err(DaemonError::Store(_)) => self.let_go().await,
+            Ok(())
+            | Err(
+                DaemonError::File { .. }
+                | DaemonError::Identity(_)
+                | DaemonError::Member(_)
+                | DaemonError::Api { .. }
+                | DaemonError::Profile(_),
+            ) => self.hand_over().await,
+        }
+        if let Some(member) = self.member.get() {
+            member.local.store.clone().shutdown().await;
+        }
         ended
     }
 
     async fn store_failed(&self) -> String {
         loop {
             if let Some(member) = self.member.get() {
-                let mut fatal = member.local.store.fatal();
-                let failed = fatal.wait_for(Option::is_some).await.map(|f| f.clone());
-                return failed.ok().flatten().unwrap_or_else(|| "it has stopped".into());
+                return failure(&mut member.local.store.fatal()).await;
             }
             clock::until(Some(clock::now() + Duration::from_millis(200))).await;
         }
     }
 
+    /// Shuts all fences at once: what this node would promise from here on is not kept.
+    async fn let_go(&self) {
+        let Some(member) = self.member.get() else { return };
+        let local = &member.local;
+        // Also what is not open yet; of a group that is not held this does nothing.
+        for group in local.store.state().groups() {
+            local.lease.release(group.id);
+        }
+        let mut lease = local.lease.status();
+        let shut = lease.wait_for(|s| s.open.is_empty());
+        if tokio::time::timeout(HANDOVER, shut).await.is_err() {
+            warn!("the lease thread does not answer; the kernel's fences fall by themselves");
+        }
+    }
+
     /// Hands over what this node owns, then lets go of it.
-    async fn stop(&self) {
+    async fn hand_over(&self) {
         let Some(member) = self.member.get() else { return };
         let local = &member.local;
         let open: Vec<_> = local.lease.status().borrow().open.keys().copied().collect();
         for group in open {
-            let request = peer::Request::Failover { group, to: None };
-            let leader = local.store.status().borrow().leader;
-            let moved = match leader {
-                Some(me) if me == local.me => {
-                    member.manager.switch(group, None).await.map_err(|e| e.to_string())
-                }
-                Some(leader) => local.ask::<peer::Failover>(leader, &request, HANDOVER).await,
-                None => Err("no leader".into()),
-            };
-            match moved {
+            match ownership::move_away(local, &member.manager, group).await {
                 Ok(moved) => {
                     let mut lease = local.lease.status();
                     let gone = lease.wait_for(|s| !s.open.contains_key(&group));
@@ -169,7 +196,6 @@ impl Daemon {
                 }
             }
         }
-        local.store.clone().shutdown().await;
     }
 
     async fn become_member(
@@ -182,7 +208,11 @@ impl Daemon {
             let (chain, key) = chain_of(&identity);
             self.tls.reload_from_pem(chain, key).await.map_err(at(&self.config.data_dir))?;
         }
-        let member = Member::start(&self.config, identity, ca, store).await?;
+        let mut fatal = store.fatal();
+        let member = tokio::select! {
+            member = Member::start(&self.config, identity, ca, store) => member?,
+            reason = failure(&mut fatal) => return Err(DaemonError::Store(reason)),
+        };
         tokio::spawn(members::run(
             member.local.clone(),
             crate::member::lease_timing(self.config.profile),
@@ -303,6 +333,12 @@ impl Daemon {
         identity.save(&self.config.data_dir.join("identity"))?;
         keep_ca(&self.config.data_dir.join("ca"), ca)
     }
+}
+
+/// Waits until the store fails, and says why.
+async fn failure(fatal: &mut watch::Receiver<Option<String>>) -> String {
+    let failed = fatal.wait_for(Option::is_some).await.map(|f| f.clone());
+    failed.ok().flatten().unwrap_or_else(|| "the store has stopped".into())
 }
 
 /// Copies the cluster's authority from a member, so that this node can admit others later.

@@ -83,6 +83,7 @@ fn config(args: &DevArgs, data_dir: PathBuf) -> Config {
         raft_addr: SocketAddr::new(local, port.wrapping_add(1)),
         lease_addr: SocketAddr::new(local, port.wrapping_add(2)),
         profile: Profile::Default,
+        disk_slow: Profile::Default.disk_slow(),
         api_listen: args.listen,
         api_addr: args.listen,
         api_tls: None,

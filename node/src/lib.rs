@@ -10,6 +10,8 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod dev;
+pub mod disk;
+pub mod fitness;
 pub mod lease;
 pub mod management;
 pub mod member;

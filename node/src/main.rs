@@ -92,5 +92,9 @@ fn on_runtime(main: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(main)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(main);
+    // A thread that hangs on a failed disk must not keep the process from ending.
+    runtime.shutdown_background();
+    outcome
 }

@@ -3,6 +3,8 @@
 use crate::access::{Access, Counters, Ports};
 use crate::clock;
 use crate::config::{Config, DataplaneConfig, Profile};
+use crate::disk;
+use crate::fitness::{self, Fitness};
 use crate::lease;
 use crate::management::config;
 use crate::ownership::{self, Manager};
@@ -130,7 +132,6 @@ impl Member {
         let timing = lease_timing(config.profile);
         let lease = start_lease(config, &identity, timing, &store, plane.clone())?;
         let (programmed_tx, programmed) = watch::channel(Revision(0));
-        let (carrier_tx, carrier) = watch::channel(true);
         let (drift_tx, drift) = watch::channel(0);
         let ports = ports_by_group(config);
         let local = Local {
@@ -138,11 +139,11 @@ impl Member {
             store: store.clone(),
             lease,
             programmed: plane.as_ref().map(|_| programmed),
-            carrier,
+            fitness: Fitness::default(),
             served: Arc::new(ports.keys().cloned().collect()),
             dataplane: plane.clone(),
         };
-        let manager = Manager::new(local.clone(), timing.lease);
+        let manager = Manager::new(local.clone(), timing);
         let counters = Arc::new(Counters::default());
         let ca = ca.map_or_else(OnceLock::new, OnceLock::from);
         let member = Arc::new(Self {
@@ -155,7 +156,8 @@ impl Member {
         });
         answer_requests(&member);
         tokio::spawn(ownership::feed_lease(local.clone()));
-        tokio::spawn(manager.run());
+        tokio::spawn(manager.clone().run());
+        tokio::spawn(disk::watch(store.clone(), local.fitness.clone(), config.disk_slow));
         tokio::spawn(expire(store.clone()));
         tokio::spawn(config::watch(local.clone()));
         if let (Some(plane), Some(cfg)) = (plane, &config.dataplane) {
@@ -165,10 +167,12 @@ impl Member {
                 ports,
                 programmed: programmed_tx,
                 drift: drift_tx,
+                fitness: local.fitness.clone(),
             };
             tokio::spawn(programmer.run());
             tokio::spawn(ownership::follow(local.clone()));
-            tokio::spawn(peer::watch_carrier(local, carrier_tx));
+            tokio::spawn(peer::watch_carrier(local.clone()));
+            tokio::spawn(fitness::watch(local, manager));
             if !cfg.simulated {
                 tokio::spawn(serve_groups(member.clone(), open_sockets(cfg)?));
             }

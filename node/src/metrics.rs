@@ -2,6 +2,7 @@
 
 use crate::clock;
 use crate::daemon::Daemon;
+use crate::fitness::Fault;
 use crate::member::Member;
 use raft_store::Role;
 use std::fmt::Write as _;
@@ -18,6 +19,7 @@ pub fn text(daemon: &Daemon) -> String {
     text.gauge("tandem_build_info", "Version of the daemon.", vec![(version, 1)]);
     if let Some(member) = daemon.member.get() {
         raft(&mut text, member);
+        fitness(&mut text, member);
         groups(&mut text, member);
         drops(&mut text, member);
     }
@@ -58,6 +60,28 @@ fn raft(text: &mut Text, member: &Member) {
         one(log.entries_appended),
     );
     text.counter("tandem_log_flushes_total", "Flushes of the log to disk.", one(log.flushes));
+}
+
+fn fitness(text: &mut Text, member: &Member) {
+    let rows = Fault::ALL.map(|fault| {
+        let lasts = u64::from(member.local.fitness.has(fault));
+        (format!("{{reason=\"{}\"}}", fault.label()), lasts)
+    });
+    text.gauge("tandem_unfit", "1 while this node would own no group, by reason.", rows.into());
+    let disk = member.local.store.disk();
+    let us = |d: Option<std::time::Duration>| {
+        one(u64::try_from(d.unwrap_or_default().as_micros()).unwrap_or(u64::MAX))
+    };
+    text.gauge(
+        "tandem_log_write_recent_microseconds",
+        "Median of the last writes of the log, flush included.",
+        us(disk.recent),
+    );
+    text.gauge(
+        "tandem_log_write_unfinished_microseconds",
+        "Age of the oldest write of the log that is not finished; 0 when there is none.",
+        us(disk.unfinished),
+    );
 }
 
 fn groups(text: &mut Text, member: &Member) {

@@ -3,15 +3,24 @@
 //! Safety rests on the voters' promises alone (`quorum_lease`); what happens here only makes a
 //! takeover prompt and orderly, and picks a good owner.
 
+mod placement;
+mod voters;
+
 use crate::clock;
+use crate::fitness::Fault;
 use crate::peer::{self, Local};
 use futures::future::join_all;
-use model::{Epoch, GroupId, NodeId, NodeRole, Revision, Tick};
+use model::{Epoch, Group, GroupId, NodeId, NodeRole, Revision, Tick};
+use placement::Pace;
+use quorum_lease::Timing;
 use raft_store::{Change, Command, RaftStatus, Reply, Role, State};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tracing::{debug, info, warn};
+use voters::VoterWatch;
 
 /// How often the leader looks without being woken.
 const LOOK: Duration = Duration::from_millis(50);
@@ -19,12 +28,10 @@ const LOOK: Duration = Duration::from_millis(50);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// How long one proposal of an `Acquire` may take.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(500);
-/// Pause between two attempts to place the leader elsewhere.
-const PLACE_PAUSE: Duration = Duration::from_secs(2);
 /// A leader that no quorum has confirmed for this long decides nothing.
 const QUORUM_FRESH: Duration = Duration::from_secs(1);
-/// A member that lags more entries than this is no target for the leadership.
-const PLACE_LAG_MAX: u64 = 100;
+/// How long the leader may take to move one group by plan.
+pub const HANDOVER: Duration = Duration::from_millis(1500);
 
 /// Why a planned switch was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,15 +73,24 @@ struct Seen {
 #[derive(Clone)]
 pub struct Manager {
     local: Local,
-    lease_length: Duration,
+    timing: Timing,
     moving: Arc<Mutex<BTreeSet<GroupId>>>,
+    voters: Arc<Mutex<VoterWatch>>,
+    /// The leadership is being moved.
+    leaving: Arc<AtomicBool>,
 }
 
 impl Manager {
-    /// A manager for a cluster whose promises last `lease_length`.
+    /// A manager for a cluster with these lease times.
     #[must_use]
-    pub fn new(local: Local, lease_length: Duration) -> Self {
-        Self { local, lease_length, moving: Arc::default() }
+    pub fn new(local: Local, timing: Timing) -> Self {
+        Self {
+            local,
+            timing,
+            moving: Arc::default(),
+            voters: Arc::default(),
+            leaving: Arc::default(),
+        }
     }
 
     /// Runs until the store stops.
@@ -83,7 +99,7 @@ impl Manager {
         let mut lease = self.local.lease.status();
         let mut applied = self.local.store.applied();
         let mut seen: BTreeMap<GroupId, Seen> = BTreeMap::new();
-        let mut placed_at = clock::now();
+        let mut pace = Pace::default();
         loop {
             tokio::select! {
                 r = raft.changed() => if r.is_err() { return },
@@ -95,17 +111,30 @@ impl Manager {
             applied.borrow_and_update();
             let suspects = self.suspects(&mut seen);
             lease.borrow_and_update();
+            let may_seal = self.voters_at(&status).may_seal(clock::now(), self.timing.quarantine());
             if !status.leads_within(QUORUM_FRESH) {
                 continue;
             }
-            for group in suspects {
-                self.spawn_takeover(group);
+            if may_seal {
+                for group in suspects {
+                    self.spawn_takeover(group);
+                }
             }
-            if clock::now() >= placed_at + PLACE_PAUSE {
-                placed_at = clock::now();
-                self.place_leader(&status).await;
-            }
+            self.place_leader(&status, &mut pace);
         }
+    }
+
+    /// The watch of voters, brought up to date.
+    fn voters_at(&self, status: &RaftStatus) -> MutexGuard<'_, VoterWatch> {
+        let mut voters = self.voters.lock().unwrap_or_else(PoisonError::into_inner);
+        voters.observe(&status.membership, status.committed, clock::now());
+        voters
+    }
+
+    /// When the voters last changed, as far as is known now.
+    fn voters_changed_at(&self) -> Option<Tick> {
+        let status = self.local.store.status().borrow().clone();
+        self.voters_at(&status).changed_at()
     }
 
     /// Groups whose owner does not renew, or that never had one.
@@ -129,7 +158,7 @@ impl Manager {
             entry.promised |= live;
             // One lease length of patience for an owner that this voter has not heard of yet: it may
             // have been appointed just now, or this node may have started just now.
-            let patience_over = now >= entry.since + self.lease_length.mul_f32(1.5);
+            let patience_over = now >= entry.since + self.timing.lease.mul_f32(1.5);
             if !live && (entry.promised || patience_over || group.owner.is_none()) {
                 suspects.push(group.id);
             }
@@ -163,8 +192,9 @@ impl Manager {
         let seen = self.local.lease.status().borrow().seen.get(&group).copied().unwrap_or_default();
         let epoch = record.epoch.max(seen).next();
         let failed = record.owner;
+        let voters_since = self.voters_changed_at();
         // A seal counts in the membership of its start; one that hangs is begun anew with the newest.
-        let seal = tokio::time::timeout(self.lease_length * 3, self.local.lease.seal(group, epoch));
+        let seal = tokio::time::timeout(self.timing.lease * 3, self.local.lease.seal(group, epoch));
         let (sealed, candidates) =
             tokio::join!(seal, self.candidates(&state, group, record.revision, None));
         match sealed {
@@ -176,8 +206,19 @@ impl Manager {
             }
             Err(_) => return Err(SwitchError::Propose("no quorum answered the seal".into())),
         }
-        let target =
-            pick(&state, group, &candidates, failed).ok_or_else(|| no_candidate(&candidates))?;
+        if self.voters_changed_at() != voters_since {
+            return Err(SwitchError::Propose("the voters changed during the seal".into()));
+        }
+        let target = match pick(&state, group, &candidates, failed) {
+            Some(target) => target,
+            None => {
+                let target = last_resort(&state, group, &candidates, failed)
+                    .ok_or_else(|| no_candidate(&candidates))?;
+                let why = no_candidate(&candidates).to_string();
+                warn!(event = "TANDEM-OWNER-LAST-RESORT", %group, to = %target, why, "no node is fit, taking the best of the others");
+                target
+            }
+        };
         self.acquire(group, target, epoch).await?;
         Ok((target, epoch))
     }
@@ -196,7 +237,7 @@ impl Manager {
         }
         let state = self.local.store.state();
         let record = state.group(group).ok_or(SwitchError::UnknownGroup)?.clone();
-        let guard = self.begin(group).ok_or(SwitchError::Busy)?;
+        let mut guard = Some(self.begin(group).ok_or(SwitchError::Busy)?);
         let target = match to {
             Some(node) => {
                 let answer = self.local.ask_candidate(node, group, record.revision).await;
@@ -214,6 +255,12 @@ impl Manager {
                 pick(&state, group, &others, record.owner).ok_or_else(|| no_candidate(&others))?
             }
         };
+        if target == self.local.me && self.leave_before_owning(&state, &record).await {
+            // The new leader moves the group, so that owner and leader are never the same.
+            drop(guard.take());
+            let request = peer::Request::Failover { group, to: Some(target) };
+            return self.ask_leader(&request).await.map_err(SwitchError::Propose);
+        }
         let seen = self.local.lease.status().borrow().seen.get(&group).copied().unwrap_or_default();
         let epoch = record.epoch.max(seen).next();
         self.acquire(group, target, epoch).await?;
@@ -250,41 +297,55 @@ impl Manager {
         let data = state.nodes().filter(|n| n.role == NodeRole::Data).map(|n| n.id);
         let nodes: Vec<NodeId> = data.filter(fits).collect();
         let asked = nodes.into_iter().map(|node| async move {
-            let answer = match self.local.ask_candidate(node, group, revision).await {
-                Ok(peer::Candidate { refusal: None, .. }) => Ok(()),
-                Ok(peer::Candidate { refusal: Some(why), .. }) | Err(why) => Err(why),
-            };
-            (node, answer)
+            (node, answer_of(self.local.ask_candidate(node, group, revision).await))
         });
         first_answers(asked.collect()).await
     }
 
     /// Moves the leadership off a node that owns a group: a power loss then costs one election less.
-    async fn place_leader(&self, status: &RaftStatus) {
+    fn place_leader(&self, status: &RaftStatus, pace: &mut Pace) {
         let state = self.local.store.state();
-        let owners: BTreeSet<NodeId> = state.groups().filter_map(|g| g.owner).collect();
-        if !owners.contains(&self.local.me) {
+        let owners = placement::owners(&state);
+        if !owners.contains(&self.local.me) && !self.local.fitness.has(Fault::Disk) {
             return;
         }
-        let lag = |n: NodeId| {
-            let matched = (*status.peers.get(&n)?)?;
-            Some(status.last_log.saturating_sub(matched))
-        };
-        let target = status
-            .membership
-            .voters
-            .iter()
-            .flatten()
-            .copied()
-            .filter(|n| *n != self.local.me && !owners.contains(n))
-            .filter(|n| lag(*n).is_some_and(|l| l <= PLACE_LAG_MAX))
-            .min_by_key(|n| state.node(*n).map(|r| r.role == NodeRole::Data));
-        if let Some(to) = target {
-            info!(%to, "moving the Raft leadership off a group owner");
-            if let Err(error) = self.local.store.transfer_leader(to).await {
-                warn!(%to, %error, "leadership not moved");
-            }
+        let Some(to) = placement::target(status, &state, &owners) else { return };
+        if !pace.due((status.term, to, owners), clock::now()) {
+            return;
         }
+        let this = self.clone();
+        // A transfer may hang, and takeovers must go on meanwhile.
+        tokio::spawn(async move { this.leave(to).await });
+    }
+
+    /// Hands the leadership to `to`; returns whether it leads now.
+    async fn leave(&self, to: NodeId) -> bool {
+        if self.leaving.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        info!(%to, "moving the Raft leadership off a group owner");
+        let moved = self.local.store.transfer_leader(to).await;
+        self.leaving.store(false, Ordering::Release);
+        if let Err(error) = &moved {
+            warn!(%to, %error, "leadership not moved");
+        }
+        moved.is_ok()
+    }
+
+    /// Gives the leadership up before this node becomes the owner of a group by plan.
+    async fn leave_before_owning(&self, state: &State, group: &Group) -> bool {
+        let others = state.groups().filter(|g| g.id != group.id).filter_map(|g| g.owner);
+        let owners = others.chain([self.local.me]).collect();
+        let status = self.local.store.status().borrow().clone();
+        match placement::target(&status, state, &owners) {
+            Some(to) => self.leave(to).await,
+            None => false,
+        }
+    }
+
+    async fn ask_leader(&self, request: &peer::Request) -> Result<peer::Failover, String> {
+        let leader = self.local.store.status().borrow().leader.ok_or("no leader")?;
+        self.local.ask(leader, request, HANDOVER).await
     }
 
     fn begin(&self, group: GroupId) -> Option<Moving> {
@@ -305,14 +366,33 @@ impl Drop for Moving {
     }
 }
 
-type Answers = BTreeMap<NodeId, Result<(), String>>;
+/// Why a node would rather not take a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Unwilling {
+    why: String,
+    /// How far its kernel is, if it would serve when nobody is better.
+    last_resort: Option<Revision>,
+}
+
+type Answer = Result<(), Unwilling>;
+type Answers = BTreeMap<NodeId, Answer>;
+
+fn answer_of(asked: Result<peer::Candidate, String>) -> Answer {
+    match asked {
+        Ok(peer::Candidate { refusal: None, .. }) => Ok(()),
+        Ok(peer::Candidate { refusal: Some(why), last_resort, programmed }) => {
+            Err(Unwilling { why, last_resort: last_resort.then_some(programmed) })
+        }
+        Err(why) => Err(Unwilling { why, last_resort: None }),
+    }
+}
 
 /// Collects answers; once one node has said yes, the silent ones get only a moment more.
 ///
 /// A dead owner does not answer, and waiting for its time-out would be most of the takeover.
 async fn first_answers<F>(asked: Vec<F>) -> Answers
 where
-    F: Future<Output = (NodeId, Result<(), String>)>,
+    F: Future<Output = (NodeId, Answer)>,
 {
     use futures::StreamExt as _;
     const GRACE: Duration = Duration::from_millis(3);
@@ -341,26 +421,72 @@ fn pick(
     failed: Option<NodeId>,
 ) -> Option<NodeId> {
     let record = state.group(group)?;
-    let load = |node: NodeId| state.groups().filter(|g| g.owner == Some(node)).count();
-    let preference =
-        |node: NodeId| record.preferred.iter().position(|p| *p == node).unwrap_or(usize::MAX);
-    answers
-        .iter()
-        .filter(|(_, answer)| answer.is_ok())
-        .map(|(node, _)| *node)
-        .min_by_key(|node| (Some(*node) == failed, preference(*node), load(*node), *node))
+    let willing = answers.iter().filter(|(_, answer)| answer.is_ok()).map(|(node, _)| *node);
+    willing.min_by_key(|node| rank(state, record, failed, *node))
+}
+
+/// When nobody said yes: the one among those that could still serve whose kernel has the most.
+///
+/// Sessions that are in a kernel go on there, whatever its disk does or the next session meets;
+/// without an owner they would all end.
+fn last_resort(
+    state: &State,
+    group: GroupId,
+    answers: &Answers,
+    failed: Option<NodeId>,
+) -> Option<NodeId> {
+    let record = state.group(group)?;
+    let could = |(node, answer): (&NodeId, &Answer)| {
+        let programmed = answer.as_ref().err()?.last_resort?;
+        Some((programmed, *node))
+    };
+    let key = |(programmed, node): &(Revision, NodeId)| {
+        (Reverse(*programmed), rank(state, record, failed, *node))
+    };
+    answers.iter().filter_map(could).min_by_key(key).map(|(_, node)| node)
+}
+
+/// Lower is better.
+fn rank(
+    state: &State,
+    record: &Group,
+    failed: Option<NodeId>,
+    node: NodeId,
+) -> (bool, usize, usize, NodeId) {
+    let load = state.groups().filter(|g| g.owner == Some(node)).count();
+    let preference = record.preferred.iter().position(|p| *p == node).unwrap_or(usize::MAX);
+    (Some(node) == failed, preference, load, node)
 }
 
 fn no_candidate(answers: &Answers) -> SwitchError {
     let words: Vec<String> = answers
         .iter()
-        .filter_map(|(node, answer)| answer.as_ref().err().map(|why| format!("node {node}: {why}")))
+        .filter_map(|(node, answer)| {
+            answer.as_ref().err().map(|unwilling| format!("node {node}: {}", unwilling.why))
+        })
         .collect();
     SwitchError::NoCandidate(if words.is_empty() {
         "nobody answered".into()
     } else {
         words.join("; ")
     })
+}
+
+/// Asks the leader to move a group that this node owns to a better one.
+///
+/// # Errors
+/// The leader's words, or that there is none.
+pub async fn move_away(
+    local: &Local,
+    manager: &Manager,
+    group: GroupId,
+) -> Result<peer::Failover, String> {
+    let leader = local.store.status().borrow().leader;
+    match leader {
+        Some(me) if me == local.me => manager.switch(group, None).await.map_err(|e| e.to_string()),
+        Some(_) => manager.ask_leader(&peer::Request::Failover { group, to: None }).await,
+        None => Err("no leader".into()),
+    }
 }
 
 /// Follows committed ownership on a data node: acquires and releases the lease.

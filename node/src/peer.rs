@@ -1,6 +1,7 @@
 //! Requests between nodes that are not Raft's: eligibility, planned switches, status.
 
 use crate::clock;
+use crate::fitness::{Fault, Fitness};
 use crate::lease;
 use dataplane::Dataplane;
 use model::{Epoch, GroupId, NodeId, Revision};
@@ -52,6 +53,9 @@ pub struct Candidate {
     pub programmed: Revision,
     /// Why it would not take the group; `None` when it would.
     pub refusal: Option<String>,
+    /// It would all the same when no other node is better.
+    #[serde(default)]
+    pub last_resort: bool,
 }
 
 /// Answer to [`Request::Failover`].
@@ -76,6 +80,9 @@ pub struct Status {
     pub open: BTreeMap<GroupId, Epoch>,
     /// Access and core interfaces have carrier.
     pub carrier: bool,
+    /// Why this node would take no group; `None` when it would.
+    #[serde(default)]
+    pub unfit: Option<String>,
 }
 
 /// What this node knows of itself.
@@ -89,8 +96,8 @@ pub struct Local {
     pub lease: lease::Handle,
     /// Kernel progress; `None` on a witness.
     pub programmed: Option<watch::Receiver<Revision>>,
-    /// Carrier of all interfaces; constant on a witness.
-    pub carrier: watch::Receiver<bool>,
+    /// What keeps this node from owning groups.
+    pub fitness: Fitness,
     /// Groups, by name, that have a port here.
     pub served: Arc<Vec<String>>,
     /// The packet side; `None` on a witness.
@@ -100,8 +107,11 @@ pub struct Local {
 impl Local {
     /// Whether this node would take a group now; waits a little for its kernel to catch up.
     pub async fn candidate(&self, group: GroupId, revision: Revision) -> Candidate {
-        let refuse =
-            |programmed, why: &str| Candidate { programmed, refusal: Some(why.to_owned()) };
+        let refuse = |programmed, why: &str| Candidate {
+            programmed,
+            refusal: Some(why.to_owned()),
+            last_resort: false,
+        };
         let Some(mut programmed) = self.programmed.clone() else {
             return refuse(Revision(0), "a witness owns no group");
         };
@@ -110,12 +120,12 @@ impl Local {
         if !state.group(group).is_some_and(|g| self.served.contains(&g.name)) {
             return refuse(at, "no access port of the group on this node");
         }
-        if !*self.carrier.borrow() {
-            return refuse(at, "an access or core interface has no carrier");
+        if let Some(why) = self.fitness.refusal() {
+            return Candidate { last_resort: self.fitness.last_resort(), ..refuse(at, &why) };
         }
         let caught_up = programmed.wait_for(|p| *p >= revision);
         match tokio::time::timeout(CATCH_UP, caught_up).await {
-            Ok(Ok(p)) => Candidate { programmed: *p, refusal: None },
+            Ok(Ok(p)) => Candidate { programmed: *p, refusal: None, last_resort: false },
             Ok(Err(_)) | Err(_) => {
                 refuse(at, "the kernel is not programmed up to the group's revision")
             }
@@ -129,7 +139,8 @@ impl Local {
             applied: self.store.state().applied(),
             programmed: self.programmed.as_ref().map(|p| *p.borrow()),
             open: self.lease.status().borrow().open.clone(),
-            carrier: *self.carrier.borrow(),
+            carrier: !self.fitness.has(Fault::Carrier),
+            unfit: self.fitness.refusal(),
         }
     }
 
@@ -171,19 +182,21 @@ impl Local {
     }
 }
 
-/// Gives up groups at once when an interface loses its carrier: nobody can be served through it.
-pub async fn watch_carrier(local: Local, publish: watch::Sender<bool>) {
+/// Notices at once when an interface loses its carrier: nobody can be served through it.
+pub async fn watch_carrier(local: Local) {
     /// Reading it is one system call per interface.
     const POLL: Duration = Duration::from_millis(10);
     let Some(dataplane) = local.dataplane.clone() else { return };
     loop {
-        let up = dataplane.carrier().iter().all(|(_, up)| *up);
-        let changed = publish.send_if_modified(|was| std::mem::replace(was, up) != up);
-        if changed && !up {
-            let open: Vec<GroupId> = local.lease.status().borrow().open.keys().copied().collect();
-            for group in open {
-                tracing::warn!(%group, "carrier lost: giving the group up");
-                local.lease.release(group);
+        let down: Vec<String> =
+            dataplane.carrier().into_iter().filter(|(_, up)| !up).map(|(name, _)| name).collect();
+        let words =
+            (!down.is_empty()).then(|| format!("no carrier on interface {}", down.join(", ")));
+        if local.fitness.set(Fault::Carrier, words) {
+            if down.is_empty() {
+                tracing::info!(event = "TANDEM-CARRIER-BACK", "all interfaces have carrier");
+            } else {
+                tracing::warn!(event = "TANDEM-CARRIER-LOST", ?down, "an interface has no carrier");
             }
         }
         clock::until(Some(clock::now() + POLL)).await;

@@ -1,7 +1,10 @@
 //! Keeps the kernel equal to the replicated state, on the owner and on every standby alike.
 
 use crate::clock;
-use dataplane::{Dataplane, DataplaneError, GroupConfig, PoolRoute, SessionChange, SessionEntry};
+use crate::fitness::{Fault, Fitness};
+use dataplane::{
+    Dataplane, DataplaneError, Drift, GroupConfig, PoolRoute, SessionChange, SessionEntry,
+};
 use futures::FutureExt as _;
 use model::{GroupId, GroupService, PortId, Revision};
 use raft_store::{Change, ChangeBatch, State, Store};
@@ -15,43 +18,106 @@ use tracing::{error, info, warn};
 const BATCHES_MAX: usize = 256;
 /// Pause after the kernel refused something, before everything is compared anew.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Pause before everything is compared anew for another reason.
+const ANEW_PAUSE: Duration = Duration::from_millis(10);
+/// Refusals in a row after which this node should own nothing: one may be a moment's shortage.
+const REFUSALS_MAX: u32 = 3;
 /// Time between two comparisons of the whole kernel state.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
 /// Octets of an Ethernet payload, and what PPPoE leaves of it (RFC 2516 §7).
 const MTU_IPOE: u16 = 1500;
 const MTU_PPPOE: u16 = 1492;
 
+/// What the programmer needs of a data plane.
+pub trait Plane: Send + Sync + 'static {
+    /// See [`Dataplane::put_group`].
+    fn put_group(
+        &self,
+        group: &GroupConfig,
+    ) -> impl Future<Output = Result<(), DataplaneError>> + Send;
+    /// See [`Dataplane::apply`].
+    fn apply(
+        &self,
+        changes: &[SessionChange],
+    ) -> impl Future<Output = Result<(), DataplaneError>> + Send;
+    /// See [`Dataplane::reconcile`].
+    fn reconcile(
+        &self,
+        desired: &[SessionEntry],
+    ) -> impl Future<Output = Result<Drift, DataplaneError>> + Send;
+}
+
+impl Plane for Dataplane {
+    async fn put_group(&self, group: &GroupConfig) -> Result<(), DataplaneError> {
+        Self::put_group(self, group).await
+    }
+
+    async fn apply(&self, changes: &[SessionChange]) -> Result<(), DataplaneError> {
+        Self::apply(self, changes).await
+    }
+
+    async fn reconcile(&self, desired: &[SessionEntry]) -> Result<Drift, DataplaneError> {
+        Self::reconcile(self, desired).await
+    }
+}
+
 /// The programming side of a data node.
-pub struct Programmer {
+pub struct Programmer<P = Dataplane> {
     /// Replicated state.
     pub store: Store,
     /// The kernel.
-    pub dataplane: Arc<Dataplane>,
+    pub dataplane: Arc<P>,
     /// Which port serves which group, by name.
     pub ports: BTreeMap<String, Vec<PortId>>,
     /// Everything up to here is in the kernel.
     pub programmed: watch::Sender<Revision>,
     /// Differences found between kernel and state since the start.
     pub drift: watch::Sender<u64>,
+    /// Told when the kernel refuses again and again, and when it has accepted everything.
+    pub fitness: Fitness,
 }
 
-impl Programmer {
+impl<P: Plane> Programmer<P> {
     /// Runs until the store stops.
     pub async fn run(self) {
-        loop {
-            if let Err(error) = self.follow().await {
-                error!(%error, "the kernel refused the replicated state; comparing anew");
-            }
-            clock::until(Some(clock::now() + RETRY_PAUSE)).await;
+        let raft = self.store.status();
+        let mut refusals = 0;
+        while raft.has_changed().is_ok() {
+            let pause = match self.follow(&mut refusals).await {
+                Ok(()) => ANEW_PAUSE,
+                Err(error) => {
+                    refusals += 1;
+                    self.refused(&error, refusals);
+                    RETRY_PAUSE
+                }
+            };
+            clock::until(Some(clock::now() + pause)).await;
+        }
+    }
+
+    fn refused(&self, error: &DataplaneError, refusals: u32) {
+        error!(%error, label = error.label(), refusals, "the kernel refused the replicated state; comparing anew");
+        let words = || format!("its kernel refuses the replicated state: {error}");
+        if refusals >= REFUSALS_MAX && self.fitness.set(Fault::Kernel, Some(words())) {
+            error!(event = "TANDEM-KERNEL-REFUSES", %error, label = error.label(), refusals, "the kernel refuses the replicated state; this node owns no group while it lasts");
+        }
+    }
+
+    /// The kernel holds everything up to the state that was compared.
+    fn accepted(&self, refusals: &mut u32) {
+        *refusals = 0;
+        if self.fitness.set(Fault::Kernel, None) {
+            info!(event = "TANDEM-KERNEL-ACCEPTS", "the kernel holds the replicated state again");
         }
     }
 
     /// Compares once, then follows the change feed until something fails or the feed has a gap.
-    async fn follow(&self) -> Result<(), DataplaneError> {
+    async fn follow(&self, refusals: &mut u32) -> Result<(), DataplaneError> {
         let state = self.store.state();
         self.put_groups(&state).await?;
         self.audit(&state).await?;
         self.programmed.send_replace(state.applied());
+        self.accepted(refusals);
         let Ok(mut feed) = self.store.changes(state.applied()) else { return Ok(()) };
         let mut audit_at = clock::now() + AUDIT_INTERVAL;
         loop {
@@ -61,9 +127,11 @@ impl Programmer {
                     audit_at = clock::now() + AUDIT_INTERVAL;
                     // The feed may lag behind the state; equal revisions make the comparison exact.
                     let state = self.store.state();
-                    if *self.programmed.borrow() == state.applied() {
-                        self.audit(&state).await?;
+                    if *self.programmed.borrow() != state.applied() {
+                        // On a busy node they may never be equal; a new start compares as exactly.
+                        return Ok(());
                     }
+                    self.audit(&state).await?;
                     continue;
                 }
             };
@@ -183,16 +251,4 @@ fn network_of(addr: std::net::Ipv4Addr, prefix_len: u8) -> std::net::Ipv4Addr {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_network_is_its_first_address() {
-        let a = std::net::Ipv4Addr::new(100, 64, 3, 7);
-        for (len, want) in
-            [(32, "100.64.3.7"), (24, "100.64.3.0"), (10, "100.64.0.0"), (0, "0.0.0.0")]
-        {
-            assert_eq!(network_of(a, len).to_string(), want, "/{len}");
-        }
-    }
-}
+mod tests;

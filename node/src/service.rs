@@ -226,7 +226,7 @@ impl Service for Api {
             };
         };
         let has_leader = member.local.store.status().borrow().leader.is_some();
-        let healthy = has_leader && *member.local.carrier.borrow();
+        let healthy = has_leader && member.local.fitness.refusal().is_none();
         Health {
             status: if healthy { HealthStatus::Ok } else { HealthStatus::Degraded },
             node,

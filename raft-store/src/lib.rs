@@ -4,6 +4,7 @@
 
 mod change;
 mod command;
+mod fatal;
 mod identity;
 mod log;
 mod metrics;
@@ -22,6 +23,7 @@ pub use identity::{
     ClusterCa, Identity, IdentityError, JoinRequest, NodeCertificate, fingerprint, node_name,
     peer_node_id,
 };
+pub use log::DiskHealth;
 pub use metrics::{LatencySummary, StoreMetrics};
 pub use raft::feed::{ChangeFeed, Gone};
 pub use state::{Document, JoinToken, NatUsage, PoolUsage, SID_MAX, Section, SnapshotError, State};

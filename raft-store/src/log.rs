@@ -4,6 +4,7 @@
 //! never trusted: each record carries its own checksum and index, the whole store is verified at open, and a second file
 //! (the [mark](mark::Mark)) remembers what was acknowledged, so that an engine that quietly forgot the tail is caught.
 
+mod disk;
 mod frame;
 mod mark;
 mod sealed;
@@ -18,6 +19,8 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+pub use disk::DiskHealth;
+pub(crate) use disk::DiskWatch;
 pub(crate) use frame::decode;
 pub(crate) use sealed::SealedEngine;
 pub(crate) use sled_engine::SledEngine;

@@ -1,5 +1,6 @@
 //! Numbers about the store's own work.
 
+use crate::log::DiskWatch;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -69,6 +70,7 @@ pub(crate) struct Counters {
     pub(crate) flush: Latency,
     pub(crate) commit: Latency,
     pub(crate) apply: Latency,
+    pub(crate) disk: DiskWatch,
     pub(crate) entries_appended: AtomicU64,
     pub(crate) octets_appended: AtomicU64,
     pub(crate) flushes: AtomicU64,

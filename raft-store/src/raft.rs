@@ -3,6 +3,7 @@
 pub(crate) mod clock;
 pub(crate) mod feed;
 pub(crate) mod log_store;
+pub(crate) mod logged;
 pub(crate) mod machine;
 pub(crate) mod snapshot;
 #[cfg(test)]

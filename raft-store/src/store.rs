@@ -10,7 +10,7 @@ mod types;
 
 use crate::command::Command;
 use crate::identity::Identity;
-use crate::log::{LogEngine, Writer};
+use crate::log::{DiskHealth, LogEngine, Writer};
 use crate::metrics::{Counters, StoreMetrics};
 use crate::net::{Lane, Peers};
 use crate::raft::Raft;
@@ -65,8 +65,6 @@ pub(crate) struct Inner {
     queues: propose::Queues,
     reads: mpsc::Sender<read::ReadRequest>,
     status: watch::Sender<RaftStatus>,
-    membership: Arc<AtomicU64>,
-    fatal: watch::Sender<Option<String>>,
     /// Held while members change or leadership moves.
     changing: tokio::sync::Mutex<()>,
     handler: ArcSwapOption<RequestHandler>,
@@ -80,14 +78,7 @@ pub(crate) struct Inner {
 impl Inner {
     /// Reports that the store cannot go on. The first reason counts.
     pub(crate) fn fail(&self, reason: String) {
-        tracing::error!(%reason, "the store has failed");
-        self.fatal.send_if_modified(|old| {
-            let first = old.is_none();
-            if first {
-                *old = Some(reason);
-            }
-            first
-        });
+        self.published.fatal.report(reason);
     }
 
     pub(crate) fn is_member(&self, node: NodeId) -> bool {
@@ -215,11 +206,11 @@ impl Store {
         self.inner.read_index().await
     }
 
-    /// Index of the newest membership entry that was appended here, before its append is acknowledged to the leader;
-    /// 0 since a start or a truncation, when only [`Store::status`] knows. A quorum lease's voter needs it this early.
+    /// Index of the newest membership in this node's log or snapshot, before having it is acknowledged to the leader.
+    /// A quorum lease's voter needs it this early.
     #[must_use]
     pub fn logged_membership(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.inner.membership)
+        self.inner.published.membership.newest()
     }
 
     /// Raft on this node, as it changes.
@@ -304,7 +295,7 @@ impl Store {
     /// Why the store cannot go on; the process must then exit, because this node no longer keeps its promises.
     #[must_use]
     pub fn fatal(&self) -> watch::Receiver<Option<String>> {
-        self.inner.fatal.subscribe()
+        self.inner.published.fatal.subscribe()
     }
 
     /// Where Raft listens.
@@ -317,6 +308,19 @@ impl Store {
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.inner.node
+    }
+
+    /// How the disk under the log does now. Never waits for the disk.
+    #[must_use]
+    pub fn disk(&self) -> DiskHealth {
+        self.inner.counters.disk.read(Instant::now())
+    }
+
+    /// Has a few octets written and flushed soon, so that [`Store::disk`] has news though Raft writes nothing.
+    pub fn probe_disk(&self) {
+        if let Some(writer) = &*self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner) {
+            writer.probe();
+        }
     }
 
     /// Numbers about the store's own work.

@@ -6,8 +6,12 @@ mod cluster_common;
 
 use cluster_common::{Cluster, PATIENCE, has, put, until};
 use model::{ClusterId, NodeId, Revision};
-use raft_store::{CallError, ClusterCa, Identity, MemberError, OpenError, Store, TransferError};
+use raft_store::{
+    CallError, ClusterCa, Command, Identity, LEVEL_SUPPORTED, MemberError, OpenError, Store,
+    TransferError,
+};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -19,6 +23,10 @@ async fn leadership_moves_to_a_voter_and_back_from_any_node() {
     cluster.stores[&to].transfer_leader(to).await.unwrap();
     assert_eq!(cluster.leader().await, to);
     cluster.stores[&to].propose(put("after")).await.unwrap();
+    until(&cluster.stores[&to], "the old leader follows", |s| {
+        s.peers.get(&from).is_some_and(Option::is_some)
+    })
+    .await;
     cluster.stores[&to].transfer_leader(from).await.unwrap();
     assert_eq!(cluster.leader().await, from);
     let refused = cluster.stores[&to].transfer_leader(NodeId(99)).await.unwrap_err();
@@ -65,12 +73,16 @@ async fn a_wiped_node_returns_under_a_new_id_through_a_snapshot() {
     cluster.all_applied(done.revision).await;
     assert!((0..50).all(|n| has(cluster.store(4), &format!("user{n}"))));
     assert!(cluster.store(4).metrics().snapshots_installed >= 1);
+    let logged = cluster.store(4).logged_membership();
+    assert_eq!(logged.load(Ordering::Acquire), status.membership.log_index);
     let gone = cluster.store(4).changes(Revision(1)).unwrap_err();
     let mut feed = cluster.store(4).changes(gone.oldest).unwrap();
     timeout(PATIENCE, feed.next()).await.unwrap().unwrap();
     // From its own snapshot and log after a restart.
     cluster.stop(new).await;
     cluster.start(new).await;
+    let logged = cluster.store(4).logged_membership();
+    assert_eq!(logged.load(Ordering::Acquire), status.membership.log_index, "after a restart");
     cluster.all_applied(done.revision).await;
     assert!(has(cluster.store(4), "user7") && has(cluster.store(4), "last"));
 }
@@ -161,4 +173,20 @@ async fn a_damaged_store_says_what_to_do_and_another_nodes_store_is_refused() {
     let refused = cluster.try_start(NodeId(1)).await.unwrap_err();
     assert_eq!(refused.label(), "corrupt", "{refused:?}");
     assert!(refused.to_string().contains("bngctl cluster remove"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_build_that_is_too_old_for_the_cluster_stops_and_does_not_start_again() {
+    let mut cluster = Cluster::started(1).await;
+    let mut fatal = cluster.store(1).fatal();
+    // The answer is lost with the node.
+    let level = LEVEL_SUPPORTED + 1;
+    let _ = cluster.store(1).propose(Command::RaiseLevel { level }).await;
+    let reason = timeout(PATIENCE, fatal.wait_for(Option::is_some)).await.unwrap().unwrap().clone();
+    let reason = reason.unwrap();
+    assert!(reason.contains("upgrade this node"), "{reason}");
+    assert!(cluster.store(1).state().level() <= LEVEL_SUPPORTED, "the state was shown");
+    cluster.stop(NodeId(1)).await;
+    let refused = cluster.try_start(NodeId(1)).await.unwrap_err();
+    assert!(refused.to_string().contains("upgrade this node"), "{refused}");
 }

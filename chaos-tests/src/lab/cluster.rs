@@ -51,6 +51,30 @@ impl std::fmt::Display for NodeName {
     }
 }
 
+/// Timer profile of a lab cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Profile {
+    /// 10 / 80 ms; refused where the machine cannot keep it.
+    Fast,
+    /// 25 / 200 ms.
+    #[default]
+    Default,
+    /// 200 / 1500 ms.
+    Wan,
+}
+
+impl Profile {
+    /// The name in the daemon's configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Default => "default",
+            Self::Wan => "wan",
+        }
+    }
+}
+
 /// What a lab cluster is made with.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -62,6 +86,8 @@ pub struct Settings {
     pub lease_s: u32,
     /// `policer` or `htb`.
     pub shaper: &'static str,
+    /// Timers.
+    pub profile: Profile,
 }
 
 /// A running cluster. Dropping it ends its processes.
@@ -147,9 +173,10 @@ impl Cluster {
         let witness = node.0 + 1 == self.topology.nodes;
         let role = if witness { "witness" } else { "data" };
         let mut text = format!(
-            "[node]\nname = \"{node}\"\nrole = \"{role}\"\ndata_dir = \"{}\"\n\n[cluster]\naddress = \"{}\"\n",
+            "[node]\nname = \"{node}\"\nrole = \"{role}\"\ndata_dir = \"{}\"\n\n[cluster]\naddress = \"{}\"\nprofile = \"{}\"\n",
             dir.join("data").display(),
-            mgmt(node.0)
+            mgmt(node.0),
+            self.settings.profile.name()
         );
         if !witness {
             text += &format!(

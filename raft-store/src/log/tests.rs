@@ -338,11 +338,15 @@ async fn a_cut_file_is_recovered_in_full_or_refused() {
     assert!(refused > 0, "cutting the file was never noticed");
 }
 
-struct FailingEngine(SledEngine);
+/// An engine whose flush does what the test wants.
+struct OddEngine {
+    inner: SledEngine,
+    flush: Box<dyn Fn() -> io::Result<()> + Send + Sync>,
+}
 
-impl LogEngine for FailingEngine {
+impl LogEngine for OddEngine {
     fn append_batch(&self, frames: &[(u64, Vec<u8>)]) -> io::Result<()> {
-        self.0.append_batch(frames)
+        self.inner.append_batch(frames)
     }
     fn range(
         &self,
@@ -350,48 +354,91 @@ impl LogEngine for FailingEngine {
         to: u64,
         each: &mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>,
     ) -> io::Result<()> {
-        self.0.range(from, to, each)
+        self.inner.range(from, to, each)
     }
     fn truncate(&self, from: u64) -> io::Result<()> {
-        self.0.truncate(from)
+        self.inner.truncate(from)
     }
     fn purge(&self, upto: u64) -> io::Result<()> {
-        self.0.purge(upto)
+        self.inner.purge(upto)
     }
     fn meta_get(&self, key: &str) -> io::Result<Option<Vec<u8>>> {
-        self.0.meta_get(key)
+        self.inner.meta_get(key)
     }
     fn meta_put(&self, key: &str, value: &[u8]) -> io::Result<()> {
-        self.0.meta_put(key, value)
+        self.inner.meta_put(key, value)
     }
     fn flush(&self) -> io::Result<()> {
-        Err(io::Error::other("no space left"))
+        (self.flush)()
     }
     fn size_octets(&self) -> io::Result<u64> {
-        self.0.size_octets()
+        self.inner.size_octets()
     }
+}
+
+fn odd(dir: &Path, flush: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Opened {
+    let mut opened = open_at(dir).unwrap();
+    let inner = SledEngine::open(&dir.join("other")).unwrap();
+    opened.engine = Arc::new(OddEngine { inner, flush: Box::new(flush) });
+    opened
 }
 
 #[tokio::test]
 async fn after_a_failed_flush_nothing_is_acknowledged_any_more() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut opened = open_at(dir.path()).unwrap();
-    opened.engine = Arc::new(FailingEngine(SledEngine::open(&dir.path().join("other")).unwrap()));
-    let (tx, failed) = oneshot::channel();
-    let (writer, handle) = Writer::start(
-        opened,
-        Arc::new(Counters::default()),
-        Box::new(move |text| tx.send(text).unwrap()),
-    )
-    .unwrap();
-    for index in 0..3 {
-        let (done, rx) = waiter();
-        let op = Op::Append { records: vec![record(1, index)], queued: Instant::now(), done };
-        handle.send(op).await.unwrap();
-        assert!(rx.await.unwrap().is_err(), "entry {index} was acknowledged");
+    type Flush = fn() -> io::Result<()>;
+    let rows: [(Flush, &str); 2] = [
+        (|| Err(io::Error::other("no space left")), "no space left"),
+        (|| panic!("planted: the engine gives up"), "the storage engine panicked"),
+    ];
+    for (flush, want) in rows {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = odd(dir.path(), flush);
+        let (tx, failed) = oneshot::channel();
+        let failing = Box::new(move |text| tx.send(text).unwrap());
+        let (writer, handle) =
+            Writer::start(opened, Arc::new(Counters::default()), failing).unwrap();
+        for index in 0..3 {
+            let (done, rx) = waiter();
+            let op = Op::Append { records: vec![record(1, index)], queued: Instant::now(), done };
+            handle.send(op).await.unwrap();
+            assert!(rx.await.unwrap().is_err(), "{want}: entry {index} was acknowledged");
+        }
+        let reason = failed.await.unwrap();
+        assert!(reason.contains(want) && reason.contains("start bngd again"), "{reason}");
+        drop(handle);
+        tokio::task::spawn_blocking(|| writer.join()).await.unwrap();
+        assert_eq!(open_at(dir.path()).unwrap().last, None, "{want}");
     }
-    assert!(failed.await.unwrap().contains("no space left"));
+}
+
+#[tokio::test]
+async fn a_flush_that_hangs_is_seen_without_waiting_for_it_and_probes_show_that_it_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (let_go, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    // Hangs until it is let go; all flushes after that are quick.
+    let opened = odd(dir.path(), move || {
+        let _ = gate.lock().unwrap().recv();
+        Ok(())
+    });
+    let counters = Arc::new(Counters::default());
+    let (writer, handle) =
+        Writer::start(opened, Arc::clone(&counters), Box::new(|e| panic!("{e}"))).unwrap();
+    let (done, rx) = waiter();
+    let op = Op::Append { records: vec![record(1, 0)], queued: Instant::now(), done };
+    handle.send(op).await.unwrap();
+    let wanted = std::time::Duration::from_millis(30);
+    while counters.disk.read(Instant::now()).unfinished.is_none_or(|age| age < wanted) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(counters.disk.read(Instant::now()).recent, None);
+    drop(let_go);
+    rx.await.unwrap().unwrap();
+    while counters.disk.read(Instant::now()).recent.is_none_or(|took| took >= wanted) {
+        writer.probe();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(handle.written_end(), 1, "a probe is no entry");
     drop(handle);
     tokio::task::spawn_blocking(|| writer.join()).await.unwrap();
-    assert_eq!(open_at(dir.path()).unwrap().last, None);
 }

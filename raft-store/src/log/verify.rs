@@ -2,7 +2,7 @@
 
 use super::frame::{self, FrameError};
 use super::mark::{Mark, MarkFile};
-use super::{LogEngine, Position, StoredVote};
+use super::{LogEngine, Position, RecordKind, StoredVote};
 use model::{ClusterId, NodeId};
 use std::io;
 use std::ops::ControlFlow;
@@ -15,6 +15,8 @@ pub(super) const KEY_PURGED: &str = "purged";
 pub(super) const KEY_OWNER: &str = "owner";
 /// The file beside the engine, see [`Mark`].
 pub(crate) const MARK_FILE: &str = "mark";
+/// Written by probes of the disk and never read.
+pub(super) const KEY_PROBE: &str = "probe";
 
 /// Why a log cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +57,8 @@ pub(crate) struct Opened {
     pub(crate) purged: Option<Position>,
     /// Last entry, or `purged` when there is none.
     pub(crate) last: Option<Position>,
+    /// Where the log changes members, in order.
+    pub(crate) memberships: Vec<u64>,
 }
 
 /// Verifies the log in `engine`, whose mark lies in `dir`, and ties a new one to its owner.
@@ -73,10 +77,11 @@ pub(crate) fn open(
         // A crash between noting the purge and removing its entries leaves some of them.
         engine.purge(purged.index)?;
     }
-    let last = scan(engine.as_ref(), purged)?.or(purged);
-    let opened =
-        Opened { engine, mark_file, mark: mark.unwrap_or_default(), vote, committed, purged, last };
-    check_mark(&opened, mark.is_some())?;
+    let (last, memberships) = scan(engine.as_ref(), purged)?;
+    let (last, marked) = (last.or(purged), mark.is_some());
+    let mark = mark.unwrap_or_default();
+    let opened = Opened { engine, mark_file, mark, vote, committed, purged, last, memberships };
+    check_mark(&opened, marked)?;
     Ok(opened)
 }
 
@@ -103,9 +108,14 @@ fn check_owner(
     }
 }
 
-fn scan(engine: &dyn LogEngine, purged: Option<Position>) -> Result<Option<Position>, LogError> {
+/// Checks every entry; returns the last one, and where members change.
+fn scan(
+    engine: &dyn LogEngine,
+    purged: Option<Position>,
+) -> Result<(Option<Position>, Vec<u64>), LogError> {
     let mut previous = purged;
     let mut last = None;
+    let mut memberships = Vec::new();
     let mut fault = None;
     engine.range(0, u64::MAX, &mut |key, octets| {
         let next = previous.map_or(0, |p| p.index + 1);
@@ -124,11 +134,14 @@ fn scan(engine: &dyn LogEngine, purged: Option<Position>) -> Result<Option<Posit
             fault = Some(format!("entry {key}: its term is lower than the one before"));
             return ControlFlow::Break(());
         }
+        if record.kind == RecordKind::Membership {
+            memberships.push(key);
+        }
         previous = Some(record.position);
         last = previous;
         ControlFlow::Continue(())
     })?;
-    fault.map_or(Ok(last), |text| Err(LogError::Corrupt(text)))
+    fault.map_or(Ok((last, memberships)), |text| Err(LogError::Corrupt(text)))
 }
 
 fn check_mark(opened: &Opened, marked: bool) -> Result<(), LogError> {

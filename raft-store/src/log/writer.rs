@@ -5,10 +5,13 @@
 //! or flush nothing on disk can be trusted, so the thread refuses everything from then on and reports it once.
 
 use super::mark::{Mark, MarkFile};
-use super::verify::{KEY_COMMITTED, KEY_PURGED, KEY_VOTE, Opened, encode_position, encode_vote};
+use super::verify::{
+    KEY_COMMITTED, KEY_PROBE, KEY_PURGED, KEY_VOTE, Opened, encode_position, encode_vote,
+};
 use super::{LogEngine, Position, Record, StoredVote, frame};
 use crate::metrics::{Counters, add};
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
@@ -43,6 +46,8 @@ pub(crate) enum Op {
         upto: Position,
         done: Done,
     },
+    /// A small write and a flush, to learn how fast the disk is while nothing else is written.
+    Probe,
 }
 
 /// Sends to the thread.
@@ -67,6 +72,8 @@ impl WriterHandle {
 /// The running thread.
 pub(crate) struct Writer {
     thread: std::thread::JoinHandle<()>,
+    /// Weak, so that the thread ends with the last handle.
+    probes: mpsc::WeakSender<Op>,
 }
 
 impl Writer {
@@ -77,6 +84,7 @@ impl Writer {
         failed: Box<dyn FnOnce(String) + Send>,
     ) -> io::Result<(Self, WriterHandle)> {
         let (queue, ops) = mpsc::channel(QUEUE_MAX);
+        let probes = queue.downgrade();
         let written = Arc::new(AtomicU64::new(opened.last.map_or(0, |p| p.index + 1)));
         let handle = WriterHandle { queue, written: Arc::clone(&written) };
         let mark = Mark { last: opened.last, vote: opened.vote };
@@ -87,11 +95,19 @@ impl Writer {
             marked: opened.mark,
             written,
             counters,
+            probes: 0,
         };
         let thread = std::thread::Builder::new()
             .name("raft-log".to_owned())
             .spawn(move || state.run(ops, failed))?;
-        Ok((Self { thread }, handle))
+        Ok((Self { thread, probes }, handle))
+    }
+
+    /// Asks for a probe without waiting; a full queue needs none.
+    pub(crate) fn probe(&self) {
+        if let Some(queue) = self.probes.upgrade() {
+            let _ = queue.try_send(Op::Probe);
+        }
     }
 
     /// Waits until the thread has written what was queued; all handles must be gone.
@@ -111,6 +127,7 @@ struct State {
     marked: Mark,
     written: Arc<AtomicU64>,
     counters: Arc<Counters>,
+    probes: u64,
 }
 
 impl State {
@@ -128,12 +145,19 @@ impl State {
                 continue;
             }
             let mut dones = Vec::with_capacity(batch.len());
-            let result = self.write(batch, &mut dones);
+            self.counters.disk.begin(Instant::now());
+            // The engine may panic on a disk that fails. What it held is in doubt then, as after an error.
+            let written = AssertUnwindSafe(|| self.write(batch, &mut dones));
+            let result = std::panic::catch_unwind(written)
+                .unwrap_or_else(|_| Err(io::Error::other("the storage engine panicked")));
+            self.counters.disk.end(Instant::now(), matches!(result, Ok(true)));
             if let Err(e) = &result
                 && let Some(failed) = failed.take()
             {
-                tracing::error!(error = %e, "the raft log cannot be written; this node stops");
-                failed(format!("the raft log cannot be written: {e}"));
+                failed(format!(
+                    "the Raft log cannot be written: {e}. Look at the disk that holds the data directory \
+                     (free space, the kernel's log), then start bngd again: it verifies its store before it takes part"
+                ));
             }
             for done in dones {
                 done(copy(&result));
@@ -141,9 +165,11 @@ impl State {
         }
     }
 
-    fn write(&mut self, batch: Vec<Op>, dones: &mut Vec<Done>) -> io::Result<()> {
+    /// Writes a batch; returns whether it was flushed.
+    fn write(&mut self, batch: Vec<Op>, dones: &mut Vec<Done>) -> io::Result<bool> {
         let mut outcome = Ok(());
         let mut voted = false;
+        let mut probed = false;
         for op in batch {
             // After a failure the rest is only collected, so that everybody hears of it.
             let result = match op {
@@ -163,6 +189,13 @@ impl State {
                     outcome.and_then(|()| self.engine.meta_put(KEY_COMMITTED, &encode_position(p)))
                 }
                 Op::Committed(None) => outcome,
+                Op::Probe => {
+                    probed = true;
+                    outcome.and_then(|()| {
+                        self.probes += 1;
+                        self.engine.meta_put(KEY_PROBE, &self.probes.to_le_bytes())
+                    })
+                }
                 Op::Truncate { after, done } => {
                     dones.push(done);
                     outcome.and_then(|()| self.truncate(after))
@@ -175,14 +208,15 @@ impl State {
             outcome = result;
         }
         outcome?;
-        if !dones.is_empty() {
+        let flush = probed || !dones.is_empty();
+        if flush {
             let start = Instant::now();
             self.engine.flush()?;
             self.counters.flush.record(start.elapsed());
             add(&self.counters.flushes, 1);
             self.write_mark(voted)?;
         }
-        Ok(())
+        Ok(flush)
     }
 
     fn append(&mut self, records: &[Record], queued: Instant) -> io::Result<()> {
@@ -233,14 +267,14 @@ fn refuse(batch: Vec<Op>) {
             | Op::Purge { done, .. } => {
                 done(Err(io::Error::other("an earlier write of the raft log failed")));
             }
-            Op::Committed(_) => {}
+            Op::Committed(_) | Op::Probe => {}
         }
     }
 }
 
-fn copy(result: &io::Result<()>) -> io::Result<()> {
+fn copy(result: &io::Result<bool>) -> io::Result<()> {
     match result {
-        Ok(()) => Ok(()),
+        Ok(_) => Ok(()),
         Err(e) => Err(io::Error::new(e.kind(), e.to_string())),
     }
 }

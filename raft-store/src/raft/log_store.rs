@@ -1,5 +1,6 @@
 //! The log as openraft sees it: newest entries in memory, all of them on disk through the writer thread.
 
+use super::logged::LoggedMembership;
 use super::wire::{log_id, proto};
 use super::{LogEntry, LogId, LogPayload, Payload, TypeConfig, Vote};
 use crate::log::{LogEngine, Op, Opened, Position, Record, RecordKind, StoredVote, WriterHandle};
@@ -12,7 +13,6 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, ControlFlow, RangeBounds};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -101,8 +101,7 @@ pub(crate) struct LogStore {
     known: Arc<Mutex<Known>>,
     engine: Arc<dyn LogEngine>,
     writer: WriterHandle,
-    /// See [`crate::Store::logged_membership`].
-    membership: Arc<AtomicU64>,
+    membership: LoggedMembership,
 }
 
 /// What [`LogStore`] needs of an opened log, before the writer takes it.
@@ -128,7 +127,7 @@ impl LogStore {
         Parts { known, engine: Arc::clone(&opened.engine) }
     }
 
-    pub(crate) fn new(parts: Parts, writer: WriterHandle, membership: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(parts: Parts, writer: WriterHandle, membership: LoggedMembership) -> Self {
         Self { known: Arc::new(Mutex::new(parts.known)), engine: parts.engine, writer, membership }
     }
 
@@ -300,7 +299,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             for entry in entries {
                 records.push(record(&entry));
                 if matches!(entry.payload, EntryPayload::Membership(_)) {
-                    self.membership.store(entry.log_id.index, Ordering::Release);
+                    self.membership.add(entry.log_id.index);
                 }
                 known.last = Some(entry.log_id);
                 known.cache.push(entry);
@@ -320,7 +319,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 known.last = last;
             }
         }
-        self.membership.store(0, Ordering::Release);
+        self.membership.truncate(last.map(|id| id.index));
         self.durable(|done| Op::Truncate { after: last.map(position), done }).await
     }
 

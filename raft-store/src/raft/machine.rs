@@ -2,10 +2,12 @@
 
 use super::clock::ReplicatedClock;
 use super::feed::Feed;
+use super::logged::LoggedMembership;
 use super::snapshot::{SnapshotDir, SnapshotHandle, read};
 use super::{Applied, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::change::ChangeBatch;
 use crate::command::{Entry, LEVEL_SUPPORTED, Reply};
+use crate::fatal::Fatal;
 use crate::metrics::{Counters, add};
 use crate::state::State;
 use arc_swap::ArcSwap;
@@ -31,6 +33,8 @@ pub(crate) struct Published {
     /// Whether Raft runs; before that, what is applied was read from this node's own disk.
     pub(crate) running: AtomicBool,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) membership: LoggedMembership,
+    pub(crate) fatal: Fatal,
 }
 
 impl Published {
@@ -42,7 +46,28 @@ impl Published {
             clock: ReplicatedClock::default(),
             running: AtomicBool::new(false),
             counters,
+            membership: LoggedMembership::default(),
+            fatal: Fatal::default(),
         }
+    }
+
+    /// This build cannot take part any more: what it would apply differs from what newer builds do.
+    fn too_old(&self, what: &str) -> io::Error {
+        let reason = format!("{what}: upgrade this node");
+        tracing::error!(event = "TANDEM-NODE-TOO-OLD", supported = LEVEL_SUPPORTED, %reason, "upgrade this node");
+        self.fatal.report(reason.clone());
+        io::Error::new(io::ErrorKind::InvalidData, reason)
+    }
+
+    /// Refuses a state of a level that this build does not know.
+    fn check_level(&self, state: &State) -> io::Result<()> {
+        let level = state.level();
+        if level <= LEVEL_SUPPORTED {
+            return Ok(());
+        }
+        Err(self.too_old(&format!(
+            "the cluster is at level {level}, this build supports {LEVEL_SUPPORTED}"
+        )))
     }
 }
 
@@ -113,21 +138,13 @@ impl Machine {
         octets: &[u8],
         batches: &mut Vec<ChangeBatch>,
     ) -> io::Result<Reply> {
-        let stop = |text: String| {
-            tracing::error!(index = id.index, reason = %text, "this node cannot apply an entry and stops");
-            io::Error::new(io::ErrorKind::InvalidData, text)
-        };
         let entry = Entry::decode(octets).map_err(|e| {
-            stop(format!("entry {} cannot be decoded by this build (upgrade it): {e}", id.index))
+            let what = format!("entry {} cannot be decoded by this build: {e}", id.index);
+            self.published.too_old(&what)
         })?;
         let revision = Revision(id.index);
         let (reply, changes) = self.state.apply(revision, &entry);
-        let level = self.state.level();
-        if level > LEVEL_SUPPORTED {
-            return Err(stop(format!(
-                "the cluster is at level {level}, this build supports {LEVEL_SUPPORTED} (upgrade it)"
-            )));
-        }
+        self.published.check_level(&self.state)?;
         let live = id.index > self.own_upto;
         self.published.clock.observe(entry.at, Instant::now(), live);
         batches.push(ChangeBatch { revision, at: self.state.time(), trace: entry.trace, changes });
@@ -212,6 +229,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
             Ok(state)
         };
         let state = tokio::task::spawn_blocking(load).await.map_err(io::Error::other)??;
+        self.published.check_level(&state)?;
+        // Before anybody hears that the snapshot is in: see `LoggedMembership`.
+        if let Some(id) = meta.last_membership.log_id() {
+            self.published.membership.add(id.index);
+        }
         self.state = state;
         self.last = meta.last_log_id;
         self.membership = meta.last_membership.clone();

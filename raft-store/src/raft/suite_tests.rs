@@ -35,7 +35,7 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, tempfile::TempDir> for Fresh {
         let base = LogStore::parts(&opened);
         let (_writer, handle) =
             Writer::start(opened, Arc::clone(&counters), Box::new(|e| panic!("{e}"))).unwrap();
-        let log = LogStore::new(base, handle, Arc::default());
+        let log = LogStore::new(base, handle, super::logged::LoggedMembership::default());
         let snapshots =
             SnapshotDir::open(dir.path().join("snapshots"), cluster.clone(), vault).unwrap();
         let snapshots = Arc::new(snapshots);
@@ -74,4 +74,78 @@ async fn an_entry_that_this_build_cannot_decode_stops_the_node_and_is_not_skippe
     assert!(stopped.to_string().contains("entry 2 cannot be decoded"), "{stopped}");
     let (last, _) = machine.applied_state().await.unwrap();
     assert_eq!(last, Some(log_id(1, 1)));
+}
+
+fn machine_at(dir: &std::path::Path) -> (Machine, Arc<Published>, Arc<SnapshotDir>) {
+    let cluster = ClusterId("lab".to_owned());
+    let published = Arc::new(Published::new(Arc::new(Counters::default())));
+    let snapshots = Arc::new(SnapshotDir::open(dir.to_owned(), cluster.clone()).unwrap());
+    let machine = Machine::new(cluster, Arc::clone(&published), Arc::clone(&snapshots), 0);
+    (machine, published, snapshots)
+}
+
+/// A snapshot of a cluster at `level` whose membership is that of entry 7.
+fn snapshot(level: u32) -> (super::SnapshotMeta, Vec<crate::Section>) {
+    let mut state = crate::State::new();
+    let address: std::net::SocketAddr = ([127, 0, 0, 1], 1).into();
+    let node = model::Node {
+        id: NodeId(1),
+        name: "n1".to_owned(),
+        role: model::NodeRole::Data,
+        raft_addr: address,
+        lease_addr: address,
+        api_addr: address,
+    };
+    let bootstrap = crate::Bootstrap {
+        cluster_id: ClusterId("lab".to_owned()),
+        nodes: vec![node],
+        groups: vec![],
+        pools: vec![],
+        subscribers: vec![],
+        api_users: vec![],
+        jwt_secret: model::Secret::new("secret"),
+        cookie_key: [7; 32],
+    };
+    let commands =
+        [crate::Command::Bootstrap(Box::new(bootstrap)), crate::Command::RaiseLevel { level }];
+    for (index, command) in (8..).zip(commands) {
+        let entry = crate::Entry { at: model::UnixMs(5), client: None, trace: None, command };
+        let _ = state.apply(model::Revision(index), &entry);
+    }
+    assert_eq!(state.level(), level);
+    let voters = vec![std::collections::BTreeSet::from([1])];
+    let membership = super::Membership::new_with_defaults(voters, [1]);
+    let meta = super::SnapshotMeta {
+        last_log_id: Some(log_id(1, 9)),
+        last_membership: super::StoredMembership::new(Some(log_id(1, 7)), membership),
+    };
+    (meta, state.write_sections())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_membership_inside_a_snapshot_counts_before_the_snapshot_is_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut machine, published, snapshots) = machine_at(dir.path());
+    let newest = published.membership.newest();
+    let (meta, sections) = snapshot(crate::LEVEL_SUPPORTED);
+    let handle = snapshots.save(&meta, &sections).unwrap();
+    machine.install_snapshot(&meta, handle).await.unwrap();
+    assert_eq!(newest.load(std::sync::atomic::Ordering::Acquire), 7);
+    assert_eq!(*published.applied.borrow(), model::Revision(9));
+    // What is truncated after it does not take it back.
+    published.membership.add(12);
+    published.membership.truncate(Some(10));
+    assert_eq!(newest.load(std::sync::atomic::Ordering::Acquire), 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_of_a_newer_level_stops_the_node_and_is_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut machine, published, snapshots) = machine_at(dir.path());
+    let (meta, sections) = snapshot(crate::LEVEL_SUPPORTED + 1);
+    let handle = snapshots.save(&meta, &sections).unwrap();
+    let stopped = machine.install_snapshot(&meta, handle).await.unwrap_err();
+    assert!(stopped.to_string().contains("upgrade this node"), "{stopped}");
+    assert_eq!(published.fatal.reason(), Some(stopped.to_string()));
+    assert_eq!(*published.applied.borrow(), model::Revision(0));
 }

@@ -15,7 +15,7 @@ use openraft::async_runtime::watch::WatchReceiver as _;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -179,7 +179,7 @@ async fn start(
     let snapshots = Arc::new(snapshots);
     let peers = Peers::new(cfg.identity.clone(), &cfg.timing).map_err(OpenError::Config)?;
     let peers = Arc::new(peers);
-    let fatal = watch::Sender::new(None);
+    let fatal = published.fatal.clone();
     let machine = Machine::new(
         cfg.cluster_id.clone(),
         Arc::clone(&published),
@@ -187,17 +187,17 @@ async fn start(
         log.last.map_or(0, |p| p.index),
     );
     let engine = Arc::downgrade(&log.engine);
+    log.memberships.iter().for_each(|index| published.membership.add(*index));
     let parts = LogStore::parts(&log);
     let failed = fatal.clone();
-    let failed = Box::new(move |reason| drop(failed.send_replace(Some(reason))));
+    let failed = Box::new(move |reason| failed.report(reason));
     let (writer, handle) = Writer::start(log, Arc::clone(&counters), failed)
         .map_err(|source| OpenError::Io { dir: dir.to_owned(), source })?;
     let factory = Factory { peers: Arc::clone(&peers), counters: Arc::clone(&counters) };
-    let membership = Arc::new(AtomicU64::new(0));
-    let log = LogStore::new(parts, handle, Arc::clone(&membership));
+    let log = LogStore::new(parts, handle, published.membership.clone());
     let raft = Raft::new(cfg.node.0, config, factory, log, machine)
         .await
-        .map_err(|e| OpenError::Raft(e.to_string()))?;
+        .map_err(|e| OpenError::Raft(fatal.reason().unwrap_or_else(|| e.to_string())))?;
     published.running.store(true, Ordering::Release);
     let first = status::status(&raft.metrics().borrow_watched().clone());
     let (queues, ends) = propose::queues();
@@ -214,11 +214,9 @@ async fn start(
         published,
         timing: cfg.timing,
         clock: cfg.clock,
-        membership,
         queues,
         reads,
         status: watch::Sender::new(first),
-        fatal,
         changing: tokio::sync::Mutex::new(()),
         handler: ArcSwapOption::empty(),
         engine,
