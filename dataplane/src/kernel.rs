@@ -17,6 +17,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// Sessions whose counters are read under one lock.
+const COUNTERS_AT_ONCE: usize = 1024;
+
 /// The data plane in the kernel.
 pub(crate) struct Kernel {
     pub(crate) cfg: Config,
@@ -341,11 +344,14 @@ impl Kernel {
 
     pub(crate) fn all_counters(&self) -> Vec<(SessionId, Counters)> {
         let placed: Vec<_> = lock(&self.table).iter().map(|p| (p.entry.id, p.index)).collect();
-        let maps = lock(&self.maps);
-        placed
-            .into_iter()
-            .map(|(id, index)| (id, own(&maps, index).plus(base(&maps, index))))
-            .collect()
+        let mut all = Vec::with_capacity(placed.len());
+        // Programming goes on between two parts.
+        for part in placed.chunks(COUNTERS_AT_ONCE) {
+            let maps = lock(&self.maps);
+            let total = |index| own(&maps, index).plus(base(&maps, index));
+            all.extend(part.iter().map(|(id, index)| (*id, total(*index))));
+        }
+        all
     }
 
     pub(crate) fn raise_counter_base(&self, id: SessionId, by: Counters) -> bool {

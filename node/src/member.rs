@@ -3,6 +3,8 @@
 use crate::access::{Access, Counters, Ports};
 use crate::clock;
 use crate::config::{Config, DataplaneConfig, Profile};
+use crate::counters::Traffic;
+use crate::counters::wire::Record;
 use crate::lease;
 use crate::ownership::{self, Manager};
 use crate::peer::{self, Local};
@@ -63,6 +65,8 @@ pub struct Member {
     pub ca: OnceLock<ClusterCa>,
     /// Drop reasons and events of the access side.
     pub counters: Arc<Counters>,
+    /// Packet counters of sessions.
+    pub traffic: Arc<Traffic>,
     /// Differences between kernel and state that were repaired.
     pub drift: watch::Receiver<u64>,
 }
@@ -149,6 +153,7 @@ impl Member {
             identity,
             ca,
             counters,
+            traffic: Traffic::start(local.clone()),
             drift,
         });
         answer_requests(&member);
@@ -339,6 +344,13 @@ impl Member {
                 info!(%from, %group, ?to, "planned switch asked for");
                 let switched = self.manager.switch(group, to).await.map_err(|e| e.to_string())?;
                 serde_json::to_vec(&switched)
+            }
+            peer::Request::Counters(frame) => {
+                serde_json::to_vec(&self.traffic.on_frame(from, &frame).await?)
+            }
+            peer::Request::Traffic { session } => {
+                let total = self.traffic.confirmed(session).await?;
+                serde_json::to_vec(&Record::new(session, total))
             }
             peer::Request::Status => serde_json::to_vec(&self.local.status()),
             peer::Request::Authority => {

@@ -1,9 +1,10 @@
 //! Requests between nodes that are not Raft's: eligibility, planned switches, status.
 
 use crate::clock;
+use crate::counters::wire::Frame;
 use crate::lease;
 use dataplane::Dataplane;
-use model::{Epoch, GroupId, NodeId, Revision};
+use model::{Epoch, GroupId, NodeId, Revision, SessionId};
 use raft_store::Store;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
@@ -31,6 +32,13 @@ pub enum Request {
         group: GroupId,
         /// The target, or the best one.
         to: Option<NodeId>,
+    },
+    /// From the owner of a group: what its sessions have carried.
+    Counters(Frame),
+    /// To the owner of a session's group: what has it carried?
+    Traffic {
+        /// The session.
+        session: SessionId,
     },
     /// How are you?
     Status,
