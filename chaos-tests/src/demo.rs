@@ -1,6 +1,8 @@
 //! The main job, in a minute: subscribers dial in, the owner dies, nobody redials.
 
 use crate::lab::cluster::{GROUP, Profile};
+use crate::counters::Watch;
+
 use crate::lab::faults::Fault;
 use crate::lab::probe::Percentiles;
 use crate::lab::subscribers::Plan;
@@ -54,15 +56,25 @@ pub async fn run(args: DemoArgs) -> Result<()> {
     };
     say(format!("\n{}", cluster_table(&lab.cluster.status().await?)));
     let owner = lab.cluster.owner().await?;
+    let counters = Watch::start(&lab).await?;
+    counters.told(&lab).await?;
+    let before = counters.still(&lab).await?;
     say(format!(
         "killing the owner, {owner}, with SIGKILL while every session sends and receives ..."
     ));
     let kill = lab.measure(Fault::Kill).await?;
     report(&say, "kill", &kill);
+    let after = counters.still(&lab).await?;
+    let missing_kill = Watch::missing(&before, &after);
     say(format!("\n{}", cluster_table(&lab.cluster.status().await?)));
     say(format!("moving the group back to {owner} by plan ..."));
     let planned = lab.measure(Fault::Planned).await?;
     report(&say, "planned", &planned);
+    let missing_planned = Watch::missing(&after, &counters.still(&lab).await?);
+    say(format!(
+        "  packets of a session missing in its counters: {missing_kill} after the kill, {missing_planned} after the move"
+    ));
+    counters.verdict()?;
     let owners = lab.watcher.owners_max();
     let (kill_gap, planned_gap) = (kill.gap(), planned.gap());
     let kept = kill.kept.kept.min(planned.kept.kept);
@@ -75,11 +87,18 @@ pub async fn run(args: DemoArgs) -> Result<()> {
             "kept": kept,
             "gap_ms": {"kill": gap(kill_gap), "planned": gap(planned_gap)},
             "owners_on_wire_max": owners,
+            "packets_uncounted_max": {"kill": missing_kill, "planned": missing_planned},
         });
         println!("{line}");
     }
     ensure!(kept == total, "{} of {total} sessions were lost or redialled", total - kept);
     ensure!(owners == 1, "{owners} nodes sent from the virtual MAC at the same time");
+    let bound = Watch::between_reports(&lab);
+    ensure!(
+        missing_kill <= bound,
+        "{missing_kill} packets uncounted after the kill, at most {bound}"
+    );
+    ensure!(missing_planned == 0, "{missing_planned} packets uncounted after the planned move");
     if args.keep {
         return keep(lab).await;
     }

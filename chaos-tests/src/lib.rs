@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod chaos;
+pub mod counters;
 pub mod demo;
 pub mod lab;
 pub mod scenario;

@@ -16,6 +16,7 @@
 #define GROUPS_MAX 64
 #define PORTS_MAX 256
 #define SESSIONS_MAX 131072
+#define NAT_NETWORKS_MAX 1024
 
 /* session flags */
 #define F_POLICE 0x01 /* token bucket on, rate_bps and burst_ns are set */
@@ -126,6 +127,7 @@ enum drop_reason {
 	DROP_SEGMENT_OFFLOAD,
 	DROP_NO_ROOM,
 	DROP_STALE_FLOW,
+	DROP_UNTRANSLATED,
 	DROP_REASONS,
 };
 
@@ -193,6 +195,21 @@ struct {
 	__type(key, struct vmac_key);
 	__type(value, __u32);
 } vmacs SEC(".maps");
+
+/* Networks of pools whose addresses must not be seen outside. */
+struct nat_key {
+	__u32 prefix_len;
+	__be32 address;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, NAT_NETWORKS_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, struct nat_key);
+	__type(value, __u32);
+} nat_networks SEC(".maps");
 
 /* Interface index -> access port. */
 struct {

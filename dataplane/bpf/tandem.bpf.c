@@ -385,8 +385,21 @@ int core_ingress(struct __sk_buff *skb)
 	return TC_ACT_OK;
 }
 
-/* Packets of subscribers leave with the virtual MAC, and only while the fence is open; so do the
- * daemon's frames that bear it already. The node's own traffic passes untouched. */
+/* Whether a packet still has the source address that it had inside. NAT leaves packets alone that have no
+ * port block, that connection tracking finds invalid, or whose protocol has no ports; and the rules may be
+ * gone altogether, as after `nft flush ruleset`. */
+static __always_inline bool untranslated(struct __sk_buff *skb)
+{
+	struct nat_key key = { .prefix_len = 32 };
+
+	return bpf_skb_load_bytes(skb, sizeof(struct ethhdr) + __builtin_offsetof(struct iphdr, saddr),
+				  &key.address, sizeof(key.address)) ||
+	       bpf_map_lookup_elem(&nat_networks, &key);
+}
+
+/* Packets of subscribers leave with the virtual MAC, translated if their pool is private, and only while
+ * the fence is open; the daemon's frames bear the virtual MAC already and need the fence too. The node's
+ * own traffic passes untouched. */
 SEC("classifier")
 int core_egress(struct __sk_buff *skb)
 {
@@ -403,6 +416,8 @@ int core_egress(struct __sk_buff *skb)
 			return drop_tc(DROP_NO_GROUP);
 		if (!fence_open(slot))
 			return drop_tc(DROP_FENCE_SHUT);
+		if (untranslated(skb))
+			return drop_tc(DROP_UNTRANSLATED);
 		if (bpf_skb_store_bytes(skb, ETH_ALEN, group->vmac, ETH_ALEN, 0))
 			return drop_tc(DROP_NO_ROOM);
 		skb->priority = mark & MARK_CLASS ? CLASS_MAJOR | (mark & MARK_INDEX_MASK) : 0;

@@ -24,9 +24,13 @@ pub(crate) const F_S_TAG: u8 = 0x04;
 pub(crate) const MARK_SIGN_MASK: u32 = 0xc000_0000;
 pub(crate) const MARK_SIGN: u32 = 0x4000_0000;
 pub(crate) const MARK_SIGN_FLOW: u32 = 0x8000_0000;
+pub(crate) const MARK_INDEX_MASK: u32 = 0x007f_ffff;
+
+/// The reason that the nftables rules share with the programs.
+pub(crate) const UNTRANSLATED: &str = "untranslated";
 
 /// Names of `enum drop_reason`, in its order. Dashboards depend on them: add, never rename.
-pub(crate) const DROP_REASONS: [&str; 12] = [
+pub(crate) const DROP_REASONS: [&str; 13] = [
     "no_session",
     "spoofed_source",
     "fence_shut",
@@ -39,6 +43,7 @@ pub(crate) const DROP_REASONS: [&str; 12] = [
     "segment_offload",
     "no_room",
     "stale_flow",
+    UNTRANSLATED,
 ];
 
 macro_rules! layout {

@@ -171,13 +171,15 @@ impl Counters {
         self.join(other, u64::saturating_add)
     }
 
-    /// Returns what must be added to `own` so that no total is below `self`.
-    pub(crate) fn base_over(self, own: Self) -> Self {
-        self.join(own, u64::saturating_sub)
+    /// Returns by how much each counter of `self` is above that of `other`, zero where it is not.
+    #[must_use]
+    pub fn above(self, other: Self) -> Self {
+        self.join(other, u64::saturating_sub)
     }
 
     /// Returns the larger of each.
-    pub(crate) fn max(self, other: Self) -> Self {
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
         self.join(other, u64::max)
     }
 }
@@ -207,12 +209,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_base_never_lets_a_total_run_backwards() {
+    fn what_is_above_and_the_sum_make_the_larger_of_each() {
         let own = Counters { bytes_up: 100, packets_up: 7, ..Counters::default() };
         let told = Counters { bytes_up: 120, packets_up: 5, ..Counters::default() };
-        let base = told.base_over(own);
-        let total = base.plus(own);
-        assert_eq!(total.bytes_up, 120);
-        assert_eq!(total.packets_up, 7);
+        let missing = told.above(own);
+        assert_eq!(missing, Counters { bytes_up: 20, ..Counters::default() });
+        assert_eq!(own.plus(missing), own.max(told));
     }
 }

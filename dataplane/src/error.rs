@@ -157,6 +157,14 @@ pub enum DataplaneError {
         /// The kernel's answer.
         detail: String,
     },
+    /// Flows could not be listed or ended.
+    #[error("cannot {action}; the kernel needs CONFIG_NF_CT_NETLINK: {detail}")]
+    Conntrack {
+        /// What was tried.
+        action: &'static str,
+        /// The kernel's answer.
+        detail: String,
+    },
     /// A kernel setting was refused.
     #[error("cannot set {path} to {value}")]
     Sysctl {
@@ -193,6 +201,7 @@ impl DataplaneError {
             Self::Tool { .. } => "tool",
             Self::ToolSlow { .. } => "tool_slow",
             Self::Netlink { .. } => "netlink",
+            Self::Conntrack { .. } => "conntrack",
             Self::Sysctl { .. } => "sysctl",
         }
     }

@@ -1,7 +1,9 @@
 use crate::abi::{self, BaseValue, Flow, Flows, GROUPS_MAX, GroupValue, PortValue, VmacKey};
 use crate::config::{Config, Counters, Drift, GroupConfig, SessionChange, SessionEntry, Shaper};
+use crate::conntrack::{Conntrack, Owners};
 use crate::ebpf::{self, Fences, Maps, Programs, map_error};
 use crate::error::DataplaneError;
+use crate::guard;
 use crate::link::{self, Links};
 use crate::nft::{self, Nft};
 use crate::reconcile;
@@ -10,9 +12,13 @@ use crate::table::{Placed, Step, Table};
 use crate::tc::{self, Htb, Ports};
 use aya::programs::TcAttachType;
 use model::{GroupId, PortId, SessionId, Tick};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Sessions whose counters are read under one lock.
+const COUNTERS_AT_ONCE: usize = 1024;
 
 /// The data plane in the kernel.
 pub(crate) struct Kernel {
@@ -24,12 +30,15 @@ pub(crate) struct Kernel {
     pub(crate) maps: Mutex<Maps>,
     /// A lock of its own: the fence is written every few ms, whatever else goes on.
     fences: Mutex<Fences>,
-    pub(crate) table: Mutex<Table>,
+    pub(crate) table: Arc<Mutex<Table>>,
     slots: Mutex<BTreeMap<GroupId, u8>>,
-    pub(crate) groups: Mutex<BTreeMap<GroupId, GroupConfig>>,
+    pub(crate) groups: Arc<Mutex<BTreeMap<GroupId, GroupConfig>>>,
     links: Links,
     pub(crate) routes: Routes,
     pub(crate) nft: Nft,
+    pub(crate) conntrack: Conntrack,
+    /// Packets that the rules dropped, as read by the last reconciliation.
+    pub(crate) untranslated: AtomicU64,
     pub(crate) htb: Option<Htb>,
     programs: Mutex<Programs>,
 }
@@ -72,26 +81,29 @@ impl Kernel {
         let htb = open_shaper(&cfg).await?;
 
         let table = restore_table(&maps, &slots, &nft.blocks().await?)?;
+        let sessions = table.len();
+        let owners = Owners { table: Arc::new(Mutex::new(table)), groups: Arc::default() };
+        let conntrack = Conntrack::open(owners.clone())?;
 
         for port in &cfg.access {
             let index = Links::index(&port.interface)?;
             let mode = programs.attach_xdp(&port.interface, index, cfg.xdp)?;
             tracing::info!(interface = port.interface, mode, "access port attached");
         }
-        tracing::info!(
-            pins = %programs.pins().display(), sessions = table.len(), "data plane open"
-        );
+        tracing::info!(pins = %programs.pins().display(), sessions, "data plane open");
         Ok(Self {
             access: cfg.access.iter().map(|p| (p.port.0, p.interface.clone())).collect(),
             work: tokio::sync::Mutex::new(()),
             maps: Mutex::new(maps),
             fences: Mutex::new(fences),
-            table: Mutex::new(table),
+            table: owners.table,
             slots: Mutex::new(slots),
-            groups: Mutex::new(BTreeMap::new()),
+            groups: owners.groups,
             links,
             routes: Routes::open().await?,
             nft,
+            conntrack,
+            untranslated: AtomicU64::new(0),
             htb,
             programs: Mutex::new(programs),
             cfg,
@@ -130,6 +142,8 @@ impl Kernel {
             self.set_fence(group.id, Tick::ZERO)?;
         }
         self.write_group(slot, Some(group))?;
+        let private = guard::networks([group]);
+        guard::change(&mut lock(&self.maps), &BTreeSet::new(), &private)?;
 
         let old = lock(&self.groups).insert(group.id, group.clone());
         if let Some(old) = old {
@@ -142,6 +156,7 @@ impl Kernel {
             let gone_vias: Vec<_> =
                 old_vias.into_iter().filter(|o| !vias.iter().any(|v| same(o, v))).collect();
             self.routes.remove(&gone, &gone_vias).await?;
+            self.unguard(&old)?;
         }
         self.routes.put(group, &vias).await?;
         self.write_rules().await
@@ -158,8 +173,16 @@ impl Kernel {
         let old = lock(&self.groups).remove(&id);
         if let Some(old) = old {
             self.routes.remove(&old.gateways, &self.vias(&old)?).await?;
+            self.unguard(&old)?;
         }
         self.write_rules().await
+    }
+
+    /// Lets packets out untranslated again from networks that only a former group had with NAT.
+    fn unguard(&self, old: &GroupConfig) -> Result<(), DataplaneError> {
+        let private = guard::networks(lock(&self.groups).values());
+        let gone = guard::networks([old]).difference(&private).copied().collect();
+        guard::change(&mut lock(&self.maps), &gone, &BTreeSet::new())
     }
 
     async fn write_rules(&self) -> Result<(), DataplaneError> {
@@ -248,7 +271,13 @@ impl Kernel {
             }
             None => Ok(()),
         };
-        self.put_entries(&steps)?;
+        self.conntrack.note(&steps);
+        let (open, waiting) = self.conntrack.part(steps);
+        self.put_entries(&open)?;
+        if !waiting.is_empty() {
+            self.conntrack.settled().await?;
+            self.put_entries(&waiting)?;
+        }
         shaped
     }
 
@@ -299,8 +328,12 @@ impl Kernel {
         &self,
         desired: &[SessionEntry],
     ) -> Result<Drift, DataplaneError> {
-        let _working = self.work.lock().await;
-        reconcile::run(self, desired).await
+        let mut drift = {
+            let _working = self.work.lock().await;
+            reconcile::run(self, desired).await?
+        };
+        drift.stale += self.conntrack.audit().await;
+        Ok(drift)
     }
 
     pub(crate) fn counters(&self, id: SessionId) -> Option<Counters> {
@@ -311,17 +344,20 @@ impl Kernel {
 
     pub(crate) fn all_counters(&self) -> Vec<(SessionId, Counters)> {
         let placed: Vec<_> = lock(&self.table).iter().map(|p| (p.entry.id, p.index)).collect();
-        let maps = lock(&self.maps);
-        placed
-            .into_iter()
-            .map(|(id, index)| (id, own(&maps, index).plus(base(&maps, index))))
-            .collect()
+        let mut all = Vec::with_capacity(placed.len());
+        // Programming goes on between two parts.
+        for part in placed.chunks(COUNTERS_AT_ONCE) {
+            let maps = lock(&self.maps);
+            let total = |index| own(&maps, index).plus(base(&maps, index));
+            all.extend(part.iter().map(|(id, index)| (*id, total(*index))));
+        }
+        all
     }
 
-    pub(crate) fn add_counter_base(&self, id: SessionId, total: Counters) {
-        let Some(index) = lock(&self.table).get(id).map(|p| p.index) else { return };
+    pub(crate) fn raise_counter_base(&self, id: SessionId, by: Counters) -> bool {
+        let Some(index) = lock(&self.table).get(id).map(|p| p.index) else { return false };
         let mut maps = lock(&self.maps);
-        let new = base(&maps, index).max(total.base_over(own(&maps, index)));
+        let new = base(&maps, index).plus(by);
         let value = BaseValue {
             bytes_up: new.bytes_up,
             packets_up: new.packets_up,
@@ -330,13 +366,22 @@ impl Kernel {
             dropped_up: new.dropped_up,
             dropped_down: new.dropped_down,
         };
-        if let Err(e) = maps.bases.insert(index, value, 0) {
-            tracing::warn!(session = id.0, error = %e, "the counter base was not stored");
+        match maps.bases.insert(index, value, 0) {
+            Ok(()) => true,
+            Err(e) => {
+                tracing::warn!(session = id.0, error = %e, "the counter base was not stored");
+                false
+            }
         }
     }
 
     pub(crate) fn drops(&self) -> Vec<(&'static str, u64)> {
-        lock(&self.maps).drops()
+        let mut drops = lock(&self.maps).drops();
+        let by_rules = self.untranslated.load(Ordering::Relaxed);
+        for (_, n) in drops.iter_mut().filter(|(reason, _)| *reason == abi::UNTRANSLATED) {
+            *n += by_rules;
+        }
+        drops
     }
 
     pub(crate) fn carrier(&self) -> Vec<(String, bool)> {

@@ -9,8 +9,10 @@
 mod abi;
 mod clock;
 mod config;
+mod conntrack;
 mod ebpf;
 mod error;
+mod guard;
 mod kernel;
 mod link;
 mod nft;
@@ -163,15 +165,15 @@ impl Dataplane {
         }
     }
 
-    /// Makes the counters of a session go on from `total`, as the former owner reported it.
+    /// Adds traffic of a session that other nodes carried; returns whether the session is programmed here.
     ///
-    /// Afterwards [`counters`](Self::counters) is nowhere below `total`. The base survives a restart of
-    /// the daemon. Telling the same or an older total again changes nothing, so the owner's stream may
-    /// be passed on as it comes.
-    pub fn add_counter_base(&self, id: SessionId, total: Counters) {
+    /// Packets that are counted at the same time are not lost. What is added survives a restart of the
+    /// daemon, and adding it twice counts it twice: the caller has to know what it has added.
+    #[must_use]
+    pub fn raise_counter_base(&self, id: SessionId, by: Counters) -> bool {
         match &self.inner {
-            Inner::Kernel(k) => k.add_counter_base(id, total),
-            Inner::Simulated(s) => s.add_counter_base(id, total),
+            Inner::Kernel(k) => k.raise_counter_base(id, by),
+            Inner::Simulated(s) => s.raise_counter_base(id, by),
         }
     }
 

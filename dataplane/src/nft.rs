@@ -14,6 +14,9 @@ const TCP_HEADERS_OCTETS: u16 = 40;
 /// Pools with this MTU or more need no clamping.
 const ETHERNET_MTU_OCTETS: u16 = 1500;
 
+/// Counts what the rules dropped because it was not translated.
+const UNTRANSLATED: &str = "untranslated";
+
 /// The port blocks in force, by private address.
 pub(crate) type Blocks = BTreeMap<Ipv4Addr, NatBlock>;
 
@@ -53,9 +56,11 @@ impl Nft {
              add chain inet {t} input {{ type filter hook input priority filter ; policy accept ; }}\n\
              add chain inet {t} plain {{ type filter hook prerouting priority raw ; policy accept ; }}\n\
              add chain inet {t} forward {{ type filter hook forward priority mangle ; policy accept ; }}\n\
-             add chain inet {t} nat {{ type nat hook postrouting priority srcnat ; policy accept ; }}\n"
+             add chain inet {t} nat {{ type nat hook postrouting priority srcnat ; policy accept ; }}\n\
+             add chain inet {t} guard {{ type filter hook postrouting priority srcnat + 1 ; policy accept ; }}\n\
+             add counter inet {t} {UNTRANSLATED}\n"
         );
-        for chain in ["input", "plain", "forward", "nat"] {
+        for chain in ["input", "plain", "forward", "nat", "guard"] {
             let _ = writeln!(s, "flush chain inet {t} {chain}");
         }
         let access: Vec<String> =
@@ -90,6 +95,23 @@ impl Nft {
         }
         for pool in groups.values().flat_map(|g| &g.pools) {
             let net = format!("{}/{}", pool.network, pool.prefix_len);
+            if let (Some(core), Some(nat)) = (&cfg.core, &pool.nat) {
+                // What belongs to a flow has its private address by now. All else would go back to the
+                // router, and come again until its TTL is used up.
+                let (first, last) = (nat.public.first, nat.public.last);
+                let _ = writeln!(
+                    s,
+                    "add rule inet {t} forward iifname \"{core}\" ip daddr {first}-{last} counter drop"
+                );
+                // Here, before connection tracking remembers the flow: it would stay untranslated when its
+                // session gets a block. `core_egress` drops what comes past these rules.
+                let (mask, sign) = (MARK_SIGN_MASK, MARK_SIGN);
+                let _ = writeln!(
+                    s,
+                    "add rule inet {t} guard oifname \"{core}\" meta mark and {mask:#x} == {sign:#x} \
+                     ip saddr {net} counter name {UNTRANSLATED} drop"
+                );
+            }
             for way in ["saddr", "daddr"] {
                 if pool.nat.is_none() {
                     let _ = writeln!(s, "add rule inet {t} plain ip {way} {net} notrack");
@@ -146,6 +168,16 @@ impl Nft {
         })
     }
 
+    /// Reads how many packets the rules dropped because they were not translated.
+    pub(crate) async fn untranslated(&self) -> Result<u64, DataplaneError> {
+        let text =
+            NFT.run(&["-j", "list", "counter", "inet", &self.table, UNTRANSLATED], "").await?;
+        parse_counter(&text).ok_or_else(|| DataplaneError::Tool {
+            program: NFT.program,
+            detail: format!("counter {UNTRANSLATED} of table {} has another form", self.table),
+        })
+    }
+
     /// Removes the table.
     pub(crate) async fn purge(&self) -> Result<(), DataplaneError> {
         let t = &self.table;
@@ -171,6 +203,13 @@ fn parse_blocks(text: &str) -> Option<Blocks> {
     let map = root.get("nftables")?.as_array()?.iter().find_map(|o| o.get("map"))?;
     let Some(elements) = map.get("elem") else { return Some(Blocks::new()) };
     elements.as_array()?.iter().map(parse_element).collect()
+}
+
+/// Reads `{"nftables": [..., {"counter": {"packets": 3, ...}}]}`.
+fn parse_counter(text: &str) -> Option<u64> {
+    let root: Value = serde_json::from_str(text).ok()?;
+    let counter = root.get("nftables")?.as_array()?.iter().find_map(|o| o.get("counter"))?;
+    counter.get("packets")?.as_u64()
 }
 
 fn parse_element(element: &Value) -> Option<(Ipv4Addr, NatBlock)> {
@@ -236,6 +275,14 @@ mod tests {
     }
 
     #[test]
+    fn a_counter_is_read_as_nft_prints_it() {
+        let text = r#"{"nftables": [{"metainfo": {}}, {"counter": {"name": "untranslated",
+            "packets": 3, "bytes": 212}}]}"#;
+        assert_eq!(parse_counter(text), Some(3));
+        assert_eq!(parse_counter(r#"{"nftables": []}"#), None);
+    }
+
+    #[test]
     fn only_private_pools_are_tracked_and_only_small_ones_clamped() {
         let pool = |n: u8, mtu, nat: Option<model::NatPool>| PoolRoute {
             network: Ipv4Addr::new(10, n, 0, 0),
@@ -261,6 +308,9 @@ mod tests {
             "forward ip saddr 10.1.0.0/16 tcp flags syn tcp option maxseg size set 1452"
         ));
         assert!(!rules.contains("forward ip saddr 10.2.0.0/16"));
+        assert!(rules.contains("ip saddr 10.1.0.0/16 counter name untranslated drop"));
+        assert!(!rules.contains("ip saddr 10.2.0.0/16 counter"));
+        assert!(rules.contains("iifname \"core0\" ip daddr 203.0.113.1-203.0.113.9 counter drop"));
         assert!(rules.contains("plain ip daddr 10.2.0.0/16 notrack"));
         assert!(!rules.contains("plain ip daddr 10.1.0.0/16"));
     }

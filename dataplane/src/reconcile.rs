@@ -2,12 +2,14 @@ use crate::abi::{self, DownValue, UpKey, UpValue};
 use crate::config::{Drift, SessionEntry};
 use crate::ebpf::map_error;
 use crate::error::DataplaneError;
+use crate::guard;
 use crate::kernel::{Kernel, absent_is_fine, lock};
 use crate::nft::Blocks;
 use crate::simulated::Changes;
 use crate::table::Placed;
 use crate::tc::{ClassKey, Htb};
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 /// What the maps should hold, or do hold.
 #[derive(Debug, Default)]
@@ -44,7 +46,7 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Difference<K, V> {
     }
 }
 
-/// Compares programs, maps, NAT blocks, classes and routes with `desired` and repairs what differs. The order
+/// Compares programs, maps, NAT blocks, classes, routes and guarded networks with `desired` and repairs what differs. The order
 /// is that of `apply`: close, translate and shape, open.
 pub(crate) async fn run(
     kernel: &Kernel,
@@ -79,6 +81,9 @@ pub(crate) async fn run(
         repair_classes(kernel, htb, &placed, &mut drift).await?;
     }
     repair_routes(kernel, &mut drift).await?;
+    repair_guard(kernel, &mut drift)?;
+    kernel.conntrack.note(&steps);
+    kernel.conntrack.settled().await?;
     write_wrong(kernel, &up, &down)?;
     Ok(drift)
 }
@@ -148,6 +153,7 @@ async fn repair_blocks(
             kernel.nft.blocks().await?
         }
     };
+    kernel.untranslated.store(kernel.nft.untranslated().await?, Ordering::Relaxed);
     Difference::between(&actual, &wanted).count(drift);
     kernel.nft.change(&actual, &wanted).await
 }
@@ -194,6 +200,16 @@ async fn repair_routes(kernel: &Kernel, drift: &mut Drift) -> Result<(), Datapla
         }
     }
     Ok(())
+}
+
+fn repair_guard(kernel: &Kernel, drift: &mut Drift) -> Result<(), DataplaneError> {
+    let wanted = guard::networks(lock(&kernel.groups).values());
+    let mut maps = lock(&kernel.maps);
+    let actual = guard::held(&maps)?;
+    let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    drift.missing += number(wanted.difference(&actual).count());
+    drift.stale += number(actual.difference(&wanted).count());
+    guard::change(&mut maps, &actual, &wanted)
 }
 
 #[cfg(test)]

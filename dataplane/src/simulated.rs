@@ -63,7 +63,11 @@ impl Simulated {
     pub(crate) fn reconcile(&self, desired: &[SessionEntry]) -> Result<Drift, DataplaneError> {
         let mut state = self.lock();
         let plan = Changes::towards(&state.table, desired);
-        state.table.apply(&plan.changes)?;
+        for step in state.table.apply(&plan.changes)? {
+            if let (Some(before), None) = (step.before, step.after) {
+                state.bases.remove(&before.entry.id);
+            }
+        }
         Ok(plan.drift)
     }
 
@@ -79,12 +83,14 @@ impl Simulated {
         state.table.iter().map(|p| (p.entry.id, base(p.entry.id))).collect()
     }
 
-    pub(crate) fn add_counter_base(&self, id: SessionId, total: Counters) {
+    pub(crate) fn raise_counter_base(&self, id: SessionId, by: Counters) -> bool {
         let mut state = self.lock();
-        if state.table.get(id).is_some() {
+        let known = state.table.get(id).is_some();
+        if known {
             let base = state.bases.entry(id).or_default();
-            *base = base.max(total);
+            *base = base.plus(by);
         }
+        known
     }
 }
 

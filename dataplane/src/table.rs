@@ -52,6 +52,11 @@ impl Table {
         self.sessions.get(&id)
     }
 
+    /// Returns the session that has an address.
+    pub(crate) fn at(&self, address: Ipv4Addr) -> Option<&Placed> {
+        self.get(*self.by_address.get(&address)?)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Placed> {
         self.sessions.values()
     }

@@ -188,6 +188,8 @@ impl Daemon {
                     let mut lease = local.lease.status();
                     let gone = lease.wait_for(|s| !s.open.contains_key(&group));
                     let _ = tokio::time::timeout(HANDOVER, gone).await;
+                    let told = member.traffic.parted(group);
+                    let _ = tokio::time::timeout(HANDOVER, told).await;
                     info!(%group, to = %moved.to, "handed over");
                 }
                 Err(error) => {

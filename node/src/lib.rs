@@ -8,6 +8,7 @@ pub mod access;
 pub mod announce;
 pub mod clock;
 pub mod config;
+pub mod counters;
 pub mod daemon;
 pub mod dev;
 pub mod disk;

@@ -5,6 +5,8 @@ use crate::clock;
 use crate::config::{Config, DataplaneConfig, Profile};
 use crate::disk;
 use crate::fitness::{self, Fitness};
+use crate::counters::Traffic;
+use crate::counters::wire::Record;
 use crate::lease;
 use crate::management::config;
 use crate::ownership::{self, Manager};
@@ -66,6 +68,8 @@ pub struct Member {
     pub ca: OnceLock<ClusterCa>,
     /// Drop reasons and events of the access side.
     pub counters: Arc<Counters>,
+    /// Packet counters of sessions.
+    pub traffic: Arc<Traffic>,
     /// Differences between kernel and state that were repaired.
     pub drift: watch::Receiver<u64>,
 }
@@ -152,6 +156,7 @@ impl Member {
             identity,
             ca,
             counters,
+            traffic: Traffic::start(local.clone()),
             drift,
         });
         answer_requests(&member);
@@ -355,6 +360,13 @@ impl Member {
                 let state = self.local.store.state();
                 let errors = config::dry_run(&tree, &state).err().unwrap_or_default();
                 serde_json::to_vec(&errors)
+            }
+            peer::Request::Counters(frame) => {
+                serde_json::to_vec(&self.traffic.on_frame(from, &frame).await?)
+            }
+            peer::Request::Traffic { session } => {
+                let total = self.traffic.confirmed(session).await?;
+                serde_json::to_vec(&Record::new(session, total))
             }
             peer::Request::Status => serde_json::to_vec(&self.local.status()),
             peer::Request::Authority => {

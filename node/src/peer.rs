@@ -2,9 +2,10 @@
 
 use crate::clock;
 use crate::fitness::{Fault, Fitness};
+use crate::counters::wire::Frame;
 use crate::lease;
 use dataplane::Dataplane;
-use model::{Epoch, GroupId, NodeId, Revision};
+use model::{Epoch, GroupId, NodeId, Revision, SessionId};
 use raft_store::Store;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
@@ -39,6 +40,13 @@ pub enum Request {
         tree: serde_json::Value,
         /// What the asking node had applied.
         revision: Revision,
+    },
+    /// From the owner of a group: what its sessions have carried.
+    Counters(Frame),
+    /// To the owner of a session's group: what has it carried?
+    Traffic {
+        /// The session.
+        session: SessionId,
     },
     /// How are you?
     Status,

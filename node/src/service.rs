@@ -274,13 +274,7 @@ impl Service for Api {
         let state = self.read(level).await?;
         let session =
             state.session(id).ok_or_else(|| ApiError::not_found(format!("subscriber {id}")))?;
-        let counters = self
-            .member()?
-            .local
-            .dataplane
-            .as_ref()
-            .and_then(|d| d.counters(id))
-            .unwrap_or_default();
+        let counters = self.member()?.traffic.read(session, level).await;
         Ok((view::subscriber(&state, session, counters), Meta::at(state.applied())))
     }
 

@@ -1,10 +1,10 @@
 use crate::frame::{self, Wrap, read_udp, source_mac, udp};
 use crate::lab::{
-    ADDRESS, CLIENT_MAC, GATEWAY, Lab, ROUTER_MAC, SERVER, Setup, VMAC, drain_udp, group, receive,
-    run, session, vlans,
+    ADDRESS, CLIENT_MAC, GATEWAY, Lab, ROUTER_MAC, SERVER, Setup, VMAC, drain_udp, receive, run,
+    session, vlans,
 };
-use dataplane::{SessionChange, SessionEntry, XdpMode};
-use model::{MacAddr, NatBlock, NatPool, SessionId};
+use dataplane::XdpMode;
+use model::MacAddr;
 use std::net::Ipv4Addr;
 
 fn up(marker: u32) -> Vec<u8> {
@@ -181,71 +181,5 @@ fn a_packet_above_the_session_mtu_is_answered_with_fragmentation_needed() {
             receive(&lab.core, "ICMP error", |f| f.len() > 40 && f[23] == frame::ICMP).await;
         assert_eq!(got[34..36], [3, 4], "destination unreachable, fragmentation needed");
         assert_eq!(u16::from_be_bytes([got[40], got[41]]), 1492);
-    });
-}
-
-#[test]
-fn nat_uses_the_ports_of_the_block_and_translates_back() {
-    run("nat", Setup::default(), async |lab: &mut Lab| {
-        let nat =
-            NatPool { public: "203.0.113.1-203.0.113.9".parse().unwrap(), ports_per_block: 64 };
-        lab.dp().put_group(&group(Some(nat))).await.unwrap();
-        lab.open_fence();
-        let wrap = Wrap::pppoe(79);
-        let public = Ipv4Addr::new(203, 0, 113, 5);
-        let mut entry = session(wrap);
-        entry.nat = Some(NatBlock { public, first_port: 2048, last_port: 2111 });
-        lab.put(entry).await;
-        for source_port in [1, 2050, 40_000, 65_535] {
-            let sent = udp((ADDRESS, source_port), (SERVER, 53), 5, 40);
-            lab.client.send(&wrap.data(VMAC, CLIENT_MAC, &sent)).unwrap();
-            let (got, _) = receive(&lab.core, "translated", |f| read_udp(f).is_some()).await;
-            let (src, dst, _) = read_udp(&got).unwrap();
-            assert_eq!(src.0, public);
-            assert!((2048..=2111).contains(&src.1), "port {}", src.1);
-            lab.core.send(&from_router(&udp(dst, src, 6, 40))).unwrap();
-            let (got, _) =
-                receive(&lab.client, "translated back", |f| f[12..14] == [0x88, 0x64]).await;
-            assert_eq!(got[22 + 16..22 + 20], ADDRESS.octets());
-            assert_eq!(got[22 + 22..22 + 24], source_port.to_be_bytes());
-        }
-    });
-}
-
-#[test]
-fn a_successor_on_an_address_does_not_get_its_predecessors_packets() {
-    run("stale", Setup::default(), async |lab: &mut Lab| {
-        let nat =
-            NatPool { public: "203.0.113.1-203.0.113.9".parse().unwrap(), ports_per_block: 64 };
-        lab.dp().put_group(&group(Some(nat))).await.unwrap();
-        lab.open_fence();
-        let wrap = Wrap::pppoe(79);
-        let public = Ipv4Addr::new(203, 0, 113, 5);
-        let block = Some(NatBlock { public, first_port: 2048, last_port: 2111 });
-        let first = SessionEntry { nat: block, ..session(wrap) };
-        let second = SessionEntry { id: SessionId(1002), ..first };
-        let send = |marker| {
-            let sent = udp((ADDRESS, 4000), (SERVER, 53), marker, 40);
-            lab.client.send(&wrap.data(VMAC, CLIENT_MAC, &sent)).unwrap();
-        };
-        let is_data = |f: &[u8]| f[12..14] == [0x88, 0x64];
-
-        lab.put(first).await;
-        send(1);
-        let (got, _) = receive(&lab.core, "translated", |f| read_udp(f).is_some()).await;
-        let (inside, outside, _) = read_udp(&got).unwrap();
-        let answer = from_router(&udp(outside, inside, 2, 40));
-        lab.core.send(&answer).unwrap();
-        receive(&lab.client, "answer", is_data).await;
-
-        let changes = [SessionChange::Remove(first), SessionChange::Put(second)];
-        lab.dp().apply(&changes).await.unwrap();
-        lab.core.send(&answer).unwrap();
-        lab.wait_dropped("stale_flow", 0, 1).await;
-        // Once it sends into the flow itself, the flow is its own.
-        send(3);
-        receive(&lab.core, "packet of the successor", |f| read_udp(f).is_some()).await;
-        lab.core.send(&answer).unwrap();
-        receive(&lab.client, "answer to the successor", is_data).await;
     });
 }

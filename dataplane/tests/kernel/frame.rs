@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 pub(crate) const UDP: u8 = 17;
 pub(crate) const ICMP: u8 = 1;
+pub(crate) const TCP: u8 = 6;
 
 /// How a subscriber's packets are wrapped.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +96,45 @@ pub(crate) fn udp(src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16), marker: u32, len: 
     u.extend(marker.to_be_bytes());
     u.resize(8 + len, 0);
     ipv4(UDP, src.0, dst.0, &u)
+}
+
+/// Flags of a TCP header, RFC 9293 §3.1.
+pub(crate) const SYN: u8 = 0x02;
+pub(crate) const ACK: u8 = 0x10;
+
+/// A TCP packet; `numbers` are sequence and acknowledgement, `marker` is its data unless it is a SYN.
+pub(crate) fn tcp(
+    src: (Ipv4Addr, u16),
+    dst: (Ipv4Addr, u16),
+    flags: u8,
+    numbers: (u32, u32),
+    marker: u32,
+) -> Vec<u8> {
+    let mut t = Vec::new();
+    t.extend(src.1.to_be_bytes());
+    t.extend(dst.1.to_be_bytes());
+    t.extend(numbers.0.to_be_bytes());
+    t.extend(numbers.1.to_be_bytes());
+    t.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    if flags & SYN == 0 {
+        t.extend(marker.to_be_bytes());
+    }
+    let len = u16::try_from(t.len()).unwrap();
+    let pseudo = [&src.0.octets()[..], &dst.0.octets(), &[0, TCP], &len.to_be_bytes(), &t].concat();
+    let sum = checksum(&pseudo);
+    t[16..18].copy_from_slice(&sum.to_be_bytes());
+    ipv4(TCP, src.0, dst.0, &t)
+}
+
+/// Source and destination of an untagged TCP frame.
+pub(crate) fn read_tcp(frame: &[u8]) -> Option<((Ipv4Addr, u16), (Ipv4Addr, u16))> {
+    let ip = frame.get(14..)?;
+    if frame[12..14] != [8, 0] || ip.len() < 40 || ip[9] != TCP {
+        return None;
+    }
+    let address = |at: usize| Ipv4Addr::new(ip[at], ip[at + 1], ip[at + 2], ip[at + 3]);
+    let port = |at: usize| u16::from_be_bytes([ip[at], ip[at + 1]]);
+    Some(((address(12), port(20)), (address(16), port(22))))
 }
 
 /// An ICMP echo request.

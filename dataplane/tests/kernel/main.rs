@@ -5,6 +5,7 @@
 mod forwarding;
 mod frame;
 mod lab;
+mod nat;
 mod programming;
 mod shaping;
 mod silence;

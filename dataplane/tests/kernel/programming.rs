@@ -52,7 +52,7 @@ fn a_restart_takes_over_what_is_pinned_and_traffic_does_not_notice() {
                 .unwrap();
             passes(lab, 1).await;
             let told = Counters { bytes_down: 5000, ..Counters::default() };
-            lab.dp().add_counter_base(rich().id, told);
+            assert!(lab.dp().raise_counter_base(rich().id, told));
             let fence = lab.dp().fence(GROUP);
 
             lab.dp.take().unwrap().close().await;
@@ -79,7 +79,7 @@ fn reconciliation_repairs_what_was_deleted_and_removes_what_is_stale() {
         assert!(lab.dp().reconcile(&[rich(), second()]).await.unwrap().is_none());
 
         // Someone deletes the upward entry, the NAT block, a class, the route and the core programs, and forges an entry.
-        let pins = lab.cfg.pin_dir.join("layout1");
+        let pins = lab.cfg.pin_dir.join("layout2");
         let pin = |map: &str| pins.join(map).display().to_string();
         let key = "03 00 00 00 00 00 07 00 02 00 00 00 00 11 00 00 00 00 00 00";
         lab.node_command(
@@ -123,8 +123,11 @@ fn a_removed_session_leaves_nothing_and_its_index_starts_from_zero() {
         lab.open_fence();
         lab.put(rich()).await;
         passes(lab, 1).await;
-        lab.dp().add_counter_base(rich().id, Counters { bytes_up: 900, ..Counters::default() });
-        assert_eq!(lab.dp().counters(rich().id).unwrap().bytes_up, 900);
+        let own = lab.dp().counters(rich().id).unwrap().bytes_up;
+        let more = Counters { bytes_up: 900, ..Counters::default() };
+        assert!(lab.dp().raise_counter_base(rich().id, more));
+        assert_eq!(lab.dp().counters(rich().id).unwrap().bytes_up, own + 900);
+        assert!(!lab.dp().raise_counter_base(second().id, more), "not programmed");
         lab.dp().apply(&[SessionChange::Remove(rich())]).await.unwrap();
         assert!(lab.dp().reconcile(&[]).await.unwrap().is_none());
         assert_eq!(lab.dp().all_counters(), []);
