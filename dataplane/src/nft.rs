@@ -89,6 +89,14 @@ impl Nft {
             );
         }
         for pool in groups.values().flat_map(|g| &g.pools) {
+            if let (Some(core), Some(nat)) = (&cfg.core, &pool.nat) {
+                // What no subscriber asked for: without a flow, a public address would be routed back
+                // to the core until the TTL runs out, and a private one would be reached untranslated.
+                let (net, len, public) = (pool.network, pool.prefix_len, nat.public);
+                let from = format!("add rule inet {t} forward iifname \"{core}\"");
+                let _ = writeln!(s, "{from} ip daddr {public} counter drop");
+                let _ = writeln!(s, "{from} ip daddr {net}/{len} ct direction original counter drop");
+            }
             let net = format!("{}/{}", pool.network, pool.prefix_len);
             for way in ["saddr", "daddr"] {
                 if pool.nat.is_none() {
@@ -263,5 +271,7 @@ mod tests {
         assert!(!rules.contains("forward ip saddr 10.2.0.0/16"));
         assert!(rules.contains("plain ip daddr 10.2.0.0/16 notrack"));
         assert!(!rules.contains("plain ip daddr 10.1.0.0/16"));
+        assert!(rules.contains("iifname \"core0\" ip daddr 203.0.113.1-203.0.113.9 counter drop"));
+        assert!(!rules.contains("ip daddr 10.2.0.0/16 ct direction"));
     }
 }

@@ -213,6 +213,33 @@ fn nat_uses_the_ports_of_the_block_and_translates_back() {
 }
 
 #[test]
+fn what_no_subscriber_asked_for_neither_loops_nor_passes_untranslated() {
+    run("stray", Setup::default(), async |lab: &mut Lab| {
+        let nat =
+            NatPool { public: "203.0.113.1-203.0.113.9".parse().unwrap(), ports_per_block: 64 };
+        lab.dp().put_group(&group(Some(nat))).await.unwrap();
+        lab.open_fence();
+        let wrap = Wrap::pppoe(79);
+        let public = Ipv4Addr::new(203, 0, 113, 5);
+        let block = NatBlock { public, first_port: 2048, last_port: 2111 };
+        lab.put(SessionEntry { nat: Some(block), ..session(wrap) }).await;
+        for target in [(public, 2050), (Ipv4Addr::new(203, 0, 113, 9), 7), (ADDRESS, 4000)] {
+            lab.core.send(&from_router(&udp((SERVER, 53), target, 4, 40))).unwrap();
+        }
+        // One flow through the same queues tells that the strays were dealt with.
+        let sent = udp((ADDRESS, 4000), (SERVER, 53), 5, 40);
+        lab.client.send(&wrap.data(VMAC, CLIENT_MAC, &sent)).unwrap();
+        let (got, _) = receive(&lab.core, "first packet back", |f| read_udp(f).is_some()).await;
+        let (inside, outside, marker) = read_udp(&got).unwrap();
+        assert_eq!((inside.0, outside, marker), (public, (SERVER, 53), 5), "no stray came back");
+        lab.core.send(&from_router(&udp(outside, inside, 6, 40))).unwrap();
+        let (got, _) =
+            receive(&lab.client, "first packet down", |f| f[12..14] == [0x88, 0x64]).await;
+        assert_eq!(got[22 + 28..22 + 32], 6u32.to_be_bytes(), "no stray reached the subscriber");
+    });
+}
+
+#[test]
 fn a_successor_on_an_address_does_not_get_its_predecessors_packets() {
     run("stale", Setup::default(), async |lab: &mut Lab| {
         let nat =
