@@ -95,7 +95,8 @@ impl Nft {
                 let (net, len, public) = (pool.network, pool.prefix_len, nat.public);
                 let from = format!("add rule inet {t} forward iifname \"{core}\"");
                 let _ = writeln!(s, "{from} ip daddr {public} counter drop");
-                let _ = writeln!(s, "{from} ip daddr {net}/{len} ct direction original counter drop");
+                let _ =
+                    writeln!(s, "{from} ip daddr {net}/{len} ct direction original counter drop");
             }
             let net = format!("{}/{}", pool.network, pool.prefix_len);
             for way in ["saddr", "daddr"] {
