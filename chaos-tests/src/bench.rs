@@ -1,6 +1,6 @@
 //! `bench failover`: the gap on the wire for each fault, beside keepalived's in the same run.
 
-use crate::lab::cluster::Profile;
+use crate::lab::cluster::{Profile, Settings};
 use crate::lab::faults::Fault;
 use crate::lab::keepalived::Keepalived;
 use crate::lab::probe::Percentiles;
@@ -53,7 +53,9 @@ pub async fn failover(args: FailoverArgs) -> Result<()> {
     };
     let half = args.sessions / 2;
     let plan = Plan::new(args.sessions - half, half);
-    let mut lab = Lab::raise_with(plan, "policer", 3600, args.profile, args.json).await?;
+    let plain = Settings::plain(plan.pppoe, 3600, "policer")?;
+    let settings = Settings { profile: args.profile, ..plain };
+    let mut lab = Lab::raise_with(plan, settings, args.json).await?;
     let mut rows = Vec::new();
     for &fault in &args.faults {
         let mut row = Row::new(fault);

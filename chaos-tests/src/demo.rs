@@ -1,6 +1,6 @@
 //! The main job, in a minute: subscribers dial in, the owner dies, nobody redials.
 
-use crate::lab::cluster::{GROUP, Profile};
+use crate::lab::cluster::{GROUP, Profile, Settings};
 use crate::counters::Watch;
 
 use crate::lab::faults::Fault;
@@ -48,7 +48,9 @@ pub fn prepare() -> Result<()> {
 pub async fn run(args: DemoArgs) -> Result<()> {
     let quiet = args.json;
     let plan = Plan::new(args.pppoe, args.dhcp);
-    let mut lab = Lab::raise_with(plan, "policer", 3600, args.profile, quiet).await?;
+    let plain = Settings::plain(plan.pppoe, 3600, "policer")?;
+    let settings = Settings { profile: args.profile, ..plain };
+    let mut lab = Lab::raise_with(plan, settings, quiet).await?;
     let say = |text: String| {
         if !quiet {
             println!("{text}");

@@ -1,5 +1,6 @@
 //! Lab, subscriber simulator, simulation, nemeses, checkers.
 
+pub mod access;
 pub mod bench;
 pub mod chaos;
 pub mod counters;

@@ -1,6 +1,7 @@
 //! A whole lab in the order of its life: network, cluster, subscribers, measured faults.
 
-use crate::lab::cluster::{Cluster, NodeName, Profile, Settings, eventually, sibling};
+pub use crate::lab::cluster::DATA_NODES;
+use crate::lab::cluster::{Cluster, NodeName, Settings, eventually};
 use crate::lab::faults::Fault;
 use crate::lab::probe::Percentiles;
 use crate::lab::subscribers::{Kept, Plan, Subscribers};
@@ -12,8 +13,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use model::Tick;
 use std::time::Duration;
 
-/// Data nodes of a lab; a witness comes on top.
-pub const DATA_NODES: usize = 2;
 /// How long a fault may take until every probed session flows again.
 const RECOVER: Duration = Duration::from_secs(15);
 /// How long probes run before a fault, so that every session was heard from.
@@ -69,22 +68,14 @@ impl Lab {
         lease_s: u32,
         quiet: bool,
     ) -> Result<Self> {
-        Self::raise_with(plan, shaper, lease_s, Profile::Default, quiet).await
+        Self::raise_with(plan, Settings::plain(plan.pppoe, lease_s, shaper)?, quiet).await
     }
 
-    /// [`Lab::raise`] with the timers of `profile`.
+    /// As [`Lab::raise`], with everything that a cluster can be made with.
     ///
     /// # Errors
     /// What failed first.
-    pub async fn raise_with(
-        plan: Plan,
-        shaper: &'static str,
-        lease_s: u32,
-        profile: Profile,
-        quiet: bool,
-    ) -> Result<Self> {
-        let bngd = sibling("bngd")?;
-        let settings = Settings { bngd, users: plan.pppoe, lease_s, shaper, profile };
+    pub async fn raise_with(plan: Plan, settings: Settings, quiet: bool) -> Result<Self> {
         let step = spinner(quiet, "cluster: starting 2 data nodes and a witness");
         let cluster =
             Cluster::start(topology::Topology { nodes: DATA_NODES + 1 }, settings).await?;

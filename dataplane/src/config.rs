@@ -119,7 +119,7 @@ impl From<&Session> for SessionEntry {
             attachment: session.attachment,
             address: session.address,
             pppoe_sid,
-            s_tag: session.attachment.vlans.inner != 0,
+            s_tag: session.attachment.vlans.has_service_tag(),
             rate: session.rate,
             nat: session.nat,
         }

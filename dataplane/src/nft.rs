@@ -103,6 +103,12 @@ impl Nft {
                     s,
                     "add rule inet {t} forward iifname \"{core}\" ip daddr {first}-{last} counter drop"
                 );
+                // Nobody outside reaches a private address but through a flow that it began.
+                let _ = writeln!(
+                    s,
+                    "add rule inet {t} forward iifname \"{core}\" ip daddr {net} \
+                     ct direction original counter drop"
+                );
                 // Here, before connection tracking remembers the flow: it would stay untranslated when its
                 // session gets a block. `core_egress` drops what comes past these rules.
                 let (mask, sign) = (MARK_SIGN_MASK, MARK_SIGN);
@@ -313,5 +319,7 @@ mod tests {
         assert!(rules.contains("iifname \"core0\" ip daddr 203.0.113.1-203.0.113.9 counter drop"));
         assert!(rules.contains("plain ip daddr 10.2.0.0/16 notrack"));
         assert!(!rules.contains("plain ip daddr 10.1.0.0/16"));
+        assert!(rules.contains("iifname \"core0\" ip daddr 10.1.0.0/16 ct direction original"));
+        assert!(!rules.contains("ip daddr 10.2.0.0/16 ct direction"));
     }
 }

@@ -79,6 +79,13 @@ pub struct Vlans {
 impl Vlans {
     /// An untagged frame.
     pub const NONE: Self = Self { outer: 0, inner: 0 };
+
+    /// Whether the outer tag is a service tag, TPID 0x88a8: that of every double-tagged frame which
+    /// answers none of the peer. IEEE 802.1Q §9.5; a single tag is a customer tag, 0x8100.
+    #[must_use]
+    pub const fn has_service_tag(self) -> bool {
+        self.inner != 0
+    }
 }
 
 impl fmt::Display for Vlans {

@@ -134,9 +134,26 @@ fn gratuitous(vmac: MacAddr, ip: Ipv4Addr, vlans: Vlans) -> Vec<u8> {
         dst: MacAddr::BROADCAST,
         src: vmac,
         vlans,
-        s_tag: false,
+        s_tag: vlans.has_service_tag(),
         ethertype: ethertype::ARP,
         payload: &payload,
     }
     .emit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announcement_has_the_tags_of_the_subscribers_behind_it() {
+        let rows = [(0, 0, false), (100, 0, false), (200, 20, true)];
+        for (outer, inner, s_tag) in rows {
+            let vlans = Vlans { outer, inner };
+            let octets =
+                gratuitous(MacAddr::virtual_router(51), Ipv4Addr::new(100, 65, 0, 1), vlans);
+            let frame = Frame::parse(&octets).expect("our own frame");
+            assert_eq!((frame.vlans, frame.s_tag), (vlans, s_tag), "{vlans}");
+        }
+    }
 }

@@ -26,9 +26,11 @@ pub(crate) const LAB: Set =
 pub(crate) const BENCH: Set =
     Set { reason: "to compare with keepalived", packages: &["keepalived", "fping"] };
 
-/// DHCP clients that are not ours.
-pub(crate) const CLIENTS: Set =
-    Set { reason: "to test with other DHCP clients", packages: &["isc-dhcp-client", "udhcpc"] };
+/// DHCP clients that are not ours, and `fping` that they are tried with.
+pub(crate) const CLIENTS: Set = Set {
+    reason: "to test with other DHCP clients",
+    packages: &["isc-dhcp-client", "udhcpc", "dhcpcd-base", "fping"],
+};
 
 /// Installs what is missing of `sets`; says which packages, and why.
 ///

@@ -54,6 +54,12 @@ impl Demo {
 /// What can be done with a lab.
 #[derive(clap::Subcommand)]
 pub(crate) enum LabTask {
+    /// VLANs, NAT, shaping and DHCP clients that are not ours, before and after a takeover.
+    Access {
+        /// One line of JSON on standard output, everything else on standard error.
+        #[arg(long)]
+        json: bool,
+    },
     /// Remove what a lab left behind: processes, namespaces, pinned BPF objects, files.
     Clean,
 }
@@ -64,9 +70,16 @@ impl LabTask {
     /// # Errors
     /// When packages, the build or the lab fail.
     pub(crate) fn run(&self) -> Result<ExitCode> {
+        need_root()?;
         match self {
+            Self::Access { json } => {
+                let sets = [debian::BUILD, debian::LAB, debian::CLIENTS];
+                let lab = build(&sets, Profile::Debug, Chatter::of(*json))?;
+                let mut command = host::command(lab);
+                command.arg("access");
+                start(command, *json)
+            }
             Self::Clean => {
-                need_root()?;
                 let lab = build(&[debian::BUILD, debian::LAB], Profile::Debug, Chatter::Stdout)?;
                 let mut command = host::command(lab);
                 command.arg("clean");

@@ -1,11 +1,11 @@
 //! The lab's program; `cargo xtask` builds and runs it.
 
 use anyhow::Result;
-use chaos_tests::{bench, chaos, demo, lab::topology};
+use chaos_tests::{access, bench, chaos, demo, lab::topology};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Labs in network namespaces: demo, benchmark, chaos. Needs root.
+/// Labs in network namespaces: demo, access networks, benchmark, chaos. Needs root.
 #[derive(Parser)]
 struct Args {
     #[command(subcommand)]
@@ -16,6 +16,8 @@ struct Args {
 enum Task {
     /// Subscribers dial in, the owner dies, nobody redials.
     Demo(demo::DemoArgs),
+    /// VLANs, NAT, shaping and real DHCP clients, across a takeover.
+    Access(access::AccessArgs),
     /// Measure the gap of each fault.
     BenchFailover(bench::FailoverArgs),
     /// Seeded random faults, with everything checked.
@@ -51,6 +53,7 @@ fn run(task: Task) -> Result<()> {
         let work = async {
             match task {
                 Task::Demo(args) => demo::run(args).await,
+                Task::Access(args) => access::run(args).await,
                 Task::BenchFailover(args) => bench::failover(args).await,
                 Task::Chaos(args) => chaos::run(args).await,
                 Task::Clean => Ok(()),

@@ -23,6 +23,9 @@ pub const ADMIN: (&str, &str) = ("admin", "lab-admin-password");
 /// Password of every simulated PPPoE user.
 pub const PASSWORD: &str = "lab-secret";
 
+/// Data nodes of a lab; a witness comes on top.
+pub const DATA_NODES: usize = 2;
+
 /// How long one node may take to answer before another is asked.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long init and join may take.
@@ -39,6 +42,12 @@ pub fn client_of(node: usize, timeout: Duration) -> Result<api::Client> {
         trust: api::TlsTrust::Insecure,
         timeout,
     })?)
+}
+
+/// The API of each node.
+#[must_use]
+pub fn mgmt_urls(nodes: usize) -> Vec<String> {
+    (0..nodes).map(|node| format!("https://{}:8443", mgmt(node))).collect()
 }
 
 /// A node by its place, from 0.
@@ -84,10 +93,24 @@ pub struct Settings {
     pub users: usize,
     /// Lease time told to DHCP clients, in seconds.
     pub lease_s: u32,
-    /// `policer` or `htb`.
-    pub shaper: &'static str,
+    /// `policer` or `htb`, for each data node.
+    pub shapers: [&'static str; DATA_NODES],
     /// Timers.
     pub profile: Profile,
+    /// What the cluster starts with besides two plain pools and the users.
+    pub adjust: fn(&mut InitRequest),
+}
+
+impl Settings {
+    /// Two plain pools and the users, and one shaper everywhere.
+    ///
+    /// # Errors
+    /// When the daemon was not built.
+    pub fn plain(users: usize, lease_s: u32, shaper: &'static str) -> Result<Self> {
+        let shapers = [shaper; DATA_NODES];
+        let (bngd, profile) = (sibling("bngd")?, Profile::Default);
+        Ok(Self { bngd, users, lease_s, shapers, profile, adjust: |_| {} })
+    }
 }
 
 /// A running cluster. Dropping it ends its processes.
@@ -178,10 +201,9 @@ impl Cluster {
             mgmt(node.0),
             self.settings.profile.name()
         );
-        if !witness {
+        if let Some(shaper) = self.settings.shapers.get(node.0).filter(|_| !witness) {
             text += &format!(
-                "\n[dataplane]\ncore = \"core\"\nxdp = \"generic\"\nshaper = \"{}\"\n\n[[dataplane.access]]\ninterface = \"acc\"\ngroup = \"{GROUP}\"\n",
-                self.settings.shaper
+                "\n[dataplane]\ncore = \"core\"\nxdp = \"generic\"\nshaper = \"{shaper}\"\n\n[[dataplane.access]]\ninterface = \"acc\"\ngroup = \"{GROUP}\"\n"
             );
         }
         std::fs::write(dir.join("bngd.toml"), text)?;
@@ -280,7 +302,7 @@ impl Cluster {
             nat: None,
             rate: None,
         };
-        InitRequest {
+        let mut request = InitRequest {
             cluster_name: "lab".into(),
             admin: AdminInit { username: ADMIN.0.into(), password: Secret::new(ADMIN.1) },
             groups: vec![GroupInit {
@@ -301,7 +323,9 @@ impl Cluster {
                     pool: None,
                 })
                 .collect(),
-        }
+        };
+        (self.settings.adjust)(&mut request);
+        request
     }
 
     /// Waits until the cluster's own status satisfies `good`.

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub const TARGET_PORT: u16 = 9000;
 /// UDP port of a subscriber.
 pub const SUBSCRIBER_PORT: u16 = 40000;
+/// Number of a probe that nobody of the lab should ever get.
+pub const STRAY_SEQ: u64 = u64::MAX;
 const MAGIC: u32 = 0x7461_6e64;
 const OCTETS: usize = 16;
 

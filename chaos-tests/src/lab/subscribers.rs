@@ -3,27 +3,52 @@
 //! One thread in `tdm-sub` speaks for all of them and sends and receives their probes; another in
 //! `tdm-core` is the far end.
 
+mod core;
 mod host;
 mod line;
+mod load;
 
 pub use host::{Host, Kind};
+pub use load::Load;
 
 use super::netns;
-use super::probe::{Probe, SUBSCRIBER_PORT, TARGET_PORT, Track};
-use super::topology::TARGET;
+use super::probe::Track;
 use anyhow::{Result, bail};
 use dataplane::boottime_now;
 use line::Line;
-use model::Tick;
+use model::{Tick, Vlans};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 /// Most probes per second and direction: beyond it two cores measure themselves.
 const PROBES_PER_S_MAX: u32 = 10_000;
 /// How often due probes are sent.
 const PROBE_TICK: Duration = Duration::from_millis(1);
+
+/// How the frames of subscribers are tagged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tagging {
+    /// Not at all.
+    None,
+    /// A third untagged, a third in four VLANs, a third each in a VLAN of its own below one of two
+    /// service tags.
+    Mixed,
+}
+
+impl Tagging {
+    /// The tags of subscriber `i`.
+    #[must_use]
+    pub fn of(self, i: usize) -> Vlans {
+        let n = u16::try_from(i).unwrap_or(u16::MAX);
+        match (self, n % 3) {
+            (Self::None, _) | (Self::Mixed, 0) => Vlans::NONE,
+            (Self::Mixed, 1) => Vlans { outer: 100 + n / 3 % 4, inner: 0 },
+            (Self::Mixed, _) => Vlans { outer: 200 + n / 3 % 2, inner: 10 + n % 1000 },
+        }
+    }
+}
 
 /// How many subscribers of which kind, and how they behave.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +63,11 @@ pub struct Plan {
     pub probe_interval: Duration,
     /// How many subscribers of each kind are probed; the others only hold their session.
     pub probed_each: usize,
+    /// Tags of their frames.
+    pub tagging: Tagging,
+    /// How many of the PPPoE subscribers, the last ones, have private addresses: the core knows them
+    /// only by what the translation lets it see.
+    pub private: usize,
 }
 
 impl Plan {
@@ -55,7 +85,15 @@ impl Plan {
             dial_per_s: 400,
             probe_interval: fastest.max(Duration::from_millis(20)),
             probed_each,
+            tagging: Tagging::None,
+            private: 0,
         }
+    }
+
+    /// Whether subscriber `i` has a private address.
+    #[must_use]
+    pub fn is_private(&self, i: usize) -> bool {
+        i < self.pppoe && i + self.private >= self.pppoe
     }
 
     /// All of them.
@@ -82,9 +120,29 @@ pub struct Seen {
     pub up: Track,
     /// Probes to it that arrived.
     pub down: Track,
+    /// Octets of a [`Load`] that arrived from it, IP headers included.
+    pub up_octets: AtomicU64,
+    /// Octets of a [`Load`] that arrived at it.
+    pub down_octets: AtomicU64,
+    /// Address and port from which its last probe came to the core, as a number.
+    outside: AtomicU64,
 }
 
 impl Seen {
+    /// Where its last probe came from, as the core saw it.
+    #[must_use]
+    pub fn outside(&self) -> Option<SocketAddrV4> {
+        let bits = self.outside.load(Ordering::Acquire);
+        let address = u32::try_from(bits >> 16).ok()?;
+        let port = u16::try_from(bits & 0xffff).ok()?;
+        (bits != 0).then(|| SocketAddrV4::new(address.into(), port))
+    }
+
+    pub(crate) fn seen_from(&self, outside: SocketAddrV4) {
+        let bits = u64::from(u32::from(*outside.ip())) << 16 | u64::from(outside.port());
+        self.outside.store(bits, Ordering::Release);
+    }
+
     /// The address, if it has one.
     #[must_use]
     pub fn address(&self) -> Option<Ipv4Addr> {
@@ -103,8 +161,20 @@ pub struct Shared {
     pub up: Track,
     /// All probes that reached subscribers.
     pub down: Track,
+    /// Frames for a subscriber that bore other tags than its own.
+    pub mistagged: AtomicU64,
+    /// Probes of strangers that reached a subscriber.
+    pub strays: AtomicU64,
+    loads: Mutex<Vec<Load>>,
     probing: AtomicBool,
     stop: AtomicBool,
+}
+
+impl Shared {
+    /// What is to be sent besides probes.
+    fn loads(&self) -> Vec<Load> {
+        self.loads.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// What the driver asks of subscribers.
@@ -151,6 +221,9 @@ impl Subscribers {
             seen: (0..plan.total()).map(|_| Seen::default()).collect(),
             up: Track::default(),
             down: Track::default(),
+            mistagged: AtomicU64::new(0),
+            strays: AtomicU64::new(0),
+            loads: Mutex::default(),
             probing: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         });
@@ -160,7 +233,7 @@ impl Subscribers {
             Line::run(plan, line_shared, inbox)
         })?;
         let core_shared = shared.clone();
-        let core = netns::thread_in("tdm-core", "core", move || core(plan, core_shared))?;
+        let core = netns::thread_in("tdm-core", "core", move || core::run(plan, core_shared))?;
         Ok(Self { plan, shared, wishes, threads: vec![line, core] })
     }
 
@@ -208,6 +281,11 @@ impl Subscribers {
     /// Starts or stops the probes.
     pub fn probe(&self, on: bool) {
         self.shared.probing.store(on, Ordering::Release);
+    }
+
+    /// Sends these loads from now on, and no others.
+    pub fn load(&self, loads: Vec<Load>) {
+        *self.shared.loads.lock().unwrap_or_else(PoisonError::into_inner) = loads;
     }
 
     /// Fails when a thread has ended.
@@ -329,44 +407,4 @@ impl Pace {
         self.at = (self.at + 1) % n;
         Some(self.at)
     }
-}
-
-/// The far end: counts what arrives, sends to each probed subscriber.
-async fn core(plan: Plan, shared: Arc<Shared>) -> Result<()> {
-    let socket = tokio::net::UdpSocket::bind(SocketAddrV4::new(TARGET, TARGET_PORT)).await?;
-    let probed: Vec<usize> = (0..plan.total()).filter(|i| plan.is_probed(*i)).collect();
-    let mut seq = vec![0u64; plan.total()];
-    let mut pace = Pace::new(&plan);
-    let mut buf = [0u8; 64];
-    let mut tick = tokio::time::interval(PROBE_TICK);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    while !shared.stop.load(Ordering::Acquire) {
-        tokio::select! {
-            readable = socket.readable() => readable?,
-            _ = tick.tick() => {}
-        }
-        while let Ok((len, _)) = socket.try_recv_from(&mut buf) {
-            let Some(probe) = Probe::parse(&buf[..len]) else { continue };
-            if let Some(seen) = usize::try_from(probe.session).ok().and_then(|i| shared.seen.get(i))
-            {
-                let now = boottime_now();
-                seen.up.arrived(now);
-                shared.up.arrived(now);
-            }
-        }
-        if !shared.probing.load(Ordering::Acquire) {
-            continue;
-        }
-        let now = boottime_now();
-        while let Some(at) = pace.due(probed.len(), now) {
-            let i = probed[at];
-            let Some(address) = shared.seen[i].address() else { continue };
-            seq[i] += 1;
-            let probe = Probe { session: u32::try_from(i)?, seq: seq[i] };
-            // A full queue or an ICMP error is a lost probe, which is what is being measured.
-            let _ = socket
-                .try_send_to(&probe.emit(), SocketAddrV4::new(address, SUBSCRIBER_PORT).into());
-        }
-    }
-    Ok(())
 }

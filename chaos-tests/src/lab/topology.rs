@@ -2,6 +2,7 @@
 
 use super::netns::{self, ip_batch, run};
 use anyhow::{Result, bail};
+use model::MacAddr;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fmt::Write as _;
@@ -141,6 +142,19 @@ impl Topology {
             )?;
         }
         Ok(())
+    }
+
+    /// One more namespace on the access switch, for a DHCP client that is not ours; returns its name.
+    ///
+    /// # Errors
+    /// When the kernel refuses something.
+    pub fn add_client(&self, name: &str, mac: MacAddr) -> Result<String> {
+        let ns = format!("{}c-{name}", netns::PREFIX);
+        ip_batch(None, &format!("netns add {ns}\n"))?;
+        ip_batch(Some(&ns), "link set lo up\n")?;
+        self.plug(&ns, "acc", "acc", &format!("acc-{name}"))?;
+        ip_batch(Some(&ns), &format!("link set acc down address {mac}\nlink set acc up\n"))?;
+        Ok(ns)
     }
 
     /// Data directory of node `i`.

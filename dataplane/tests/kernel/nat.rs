@@ -158,15 +158,18 @@ fn the_guard_of_private_networks_follows_the_pools_and_is_reconciled() {
 }
 
 #[test]
-fn a_packet_to_a_public_address_without_a_flow_does_not_go_back_to_the_router() {
+fn what_no_subscriber_asked_for_neither_loops_nor_reaches_a_private_address() {
     run("unasked", Setup::default(), async |lab: &mut Lab| {
         open(lab).await;
         lab.put(subscriber()).await;
-        lab.core.send(&from_router(&udp((SERVER, 53), (PUBLIC, 2050), 1, 40))).unwrap();
-        // The next one belongs to a flow, so the first has been dealt with when its answer comes.
+        for target in [(PUBLIC, 2050), (Ipv4Addr::new(203, 0, 113, 9), 7), (ADDRESS, 4000)] {
+            lab.core.send(&from_router(&udp((SERVER, 53), target, 1, 40))).unwrap();
+        }
+        // The next one belongs to a flow, so the strays have been dealt with when its answer comes.
         let outside = public_source(lab, 4000, 2).await;
         lab.core.send(&from_router(&udp((SERVER, 53), outside, 3, 40))).unwrap();
-        receive(&lab.client, "answer", is_data).await;
+        let (got, _) = receive(&lab.client, "first packet down", is_data).await;
+        assert_eq!(got[22 + 28..22 + 32], 3u32.to_be_bytes(), "no stray reached the subscriber");
         let back = drain(&lab.core).into_iter().filter_map(|f| read_udp(&f));
         assert_eq!(back.filter(|(_, _, marker)| *marker == 1).count(), 0);
     });

@@ -377,7 +377,8 @@ impl PppoeAccess {
             None => {
                 let padt = pppoe::padt(sid, None);
                 let to = session.attachment;
-                wire.send(to, false, to.mac, ethertype::PPPOE_DISCOVERY, &padt);
+                let s_tag = to.vlans.has_service_tag();
+                wire.send(to, s_tag, to.mac, ethertype::PPPOE_DISCOVERY, &padt);
             }
         }
     }
@@ -400,7 +401,8 @@ impl PppoeAccess {
                 let Some(session) = state.session(id) else { continue };
                 let SessionKind::Pppoe(saved) = &session.kind else { continue };
                 if !self.links.contains_key(&saved.sid) {
-                    self.resume(session, false, state, now);
+                    let s_tag = session.attachment.vlans.has_service_tag();
+                    self.resume(session, s_tag, state, now);
                 }
             }
         }

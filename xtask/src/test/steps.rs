@@ -125,6 +125,10 @@ pub(super) fn demo(built: bool, notes: &mut Notes) -> Result<Done> {
     in_lab(built, &["demo"], notes, demo_verdict)
 }
 
+pub(super) fn access(built: bool, notes: &mut Notes) -> Result<Done> {
+    in_lab(built, &["access"], notes, access_verdict)
+}
+
 pub(super) fn chaos(built: bool, notes: &mut Notes) -> Result<Done> {
     in_lab(built, &["chaos", "--minutes", &CHAOS_MINUTES.to_string()], notes, chaos_verdict)
 }
@@ -176,6 +180,14 @@ fn demo_verdict(value: &Value) -> Result<String> {
     ))
 }
 
+fn access_verdict(value: &Value) -> Result<String> {
+    let [ok, failed, skipped] =
+        [number(value, "/ok")?, number(value, "/failed")?, number(value, "/skipped")?];
+    ensure!(failed < 1.0, "{failed} checks failed");
+    ensure!(ok >= 1.0, "nothing was checked");
+    Ok(format!("{ok} checks, {skipped} skipped, {} s", number(value, "/seconds")?))
+}
+
 fn chaos_verdict(value: &Value) -> Result<String> {
     let (faults, violations) = (number(value, "/faults")?, number(value, "/violations")?);
     let seed = value.get("seed").context("no seed")?;
@@ -223,6 +235,15 @@ mod tests {
         assert!(chaos_verdict(&line(9, 0)).unwrap().ends_with("seed 18446744073709551615"));
         assert!(chaos_verdict(&line(9, 1)).is_err());
         assert!(chaos_verdict(&line(0, 0)).is_err());
+    }
+
+    #[test]
+    fn a_run_of_the_access_lab_with_a_failed_check_or_without_any_fails() {
+        let line =
+            |ok: u32, failed: u32| json!({"ok": ok, "failed": failed, "skipped": 1, "seconds": 60});
+        assert_eq!(access_verdict(&line(40, 0)).unwrap(), "40 checks, 1 skipped, 60 s");
+        assert!(access_verdict(&line(40, 1)).is_err());
+        assert!(access_verdict(&line(0, 0)).is_err());
     }
 
     #[test]

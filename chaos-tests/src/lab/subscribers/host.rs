@@ -45,6 +45,8 @@ pub struct Host {
     index: usize,
     /// Its MAC address.
     pub mac: MacAddr,
+    /// Tags of its frames.
+    pub vlans: Vlans,
     kind: Kind,
     wants: bool,
     redial_at: Option<Tick>,
@@ -110,6 +112,7 @@ impl Host {
         Self {
             index,
             mac: mac_of(index),
+            vlans: Vlans::NONE,
             kind,
             wants: false,
             redial_at: None,
@@ -119,6 +122,18 @@ impl Host {
             out: Vec::new(),
             news: Vec::new(),
         }
+    }
+
+    /// The same subscriber behind these tags.
+    #[must_use]
+    pub fn tagged(self, vlans: Vlans) -> Self {
+        Self { vlans, ..self }
+    }
+
+    /// Whether a frame bears the tags of this subscriber.
+    #[must_use]
+    pub fn has_tags_of(&self, frame: &Frame<'_>) -> bool {
+        (frame.vlans, frame.s_tag) == (self.vlans, self.vlans.has_service_tag())
     }
 
     /// Dials in.
@@ -260,7 +275,8 @@ impl Host {
     }
 
     fn frame(&self, dst: MacAddr, ethertype: u16, payload: &[u8]) -> Vec<u8> {
-        Frame { dst, src: self.mac, vlans: Vlans::NONE, s_tag: false, ethertype, payload }.emit()
+        let (vlans, s_tag) = (self.vlans, self.vlans.has_service_tag());
+        Frame { dst, src: self.mac, vlans, s_tag, ethertype, payload }.emit()
     }
 
     fn discovery(&mut self, actions: Vec<pppoe::client::Action>, now: Tick) {

@@ -1,8 +1,9 @@
 //! The cable that all simulated subscribers share.
 
 use super::host::{Host, News, index_of};
+use super::load::{self, LoadPace};
 use super::{PROBE_TICK, Pace, Plan, Shared, Wish};
-use crate::lab::probe::{Probe, SUBSCRIBER_PORT, TARGET_PORT};
+use crate::lab::probe::{Probe, STRAY_SEQ, SUBSCRIBER_PORT, TARGET_PORT};
 use crate::lab::topology::TARGET;
 use anyhow::Result;
 use dataplane::{PacketSocket, Received, boottime_now};
@@ -27,6 +28,7 @@ pub(super) struct Line {
     dialling: VecDeque<usize>,
     dial_next: Tick,
     pace: Pace,
+    load_pace: LoadPace,
     probed: Vec<usize>,
     seq: Vec<u64>,
 }
@@ -39,6 +41,8 @@ impl Line {
     ) -> Result<()> {
         let hosts = (0..plan.total())
             .map(|i| if i < plan.pppoe { Host::pppoe(i) } else { Host::dhcp(i) })
+            .enumerate()
+            .map(|(i, host)| host.tagged(plan.tagging.of(i)))
             .collect();
         let mut line = Self {
             plan,
@@ -51,6 +55,7 @@ impl Line {
             dialling: VecDeque::new(),
             dial_next: Tick::ZERO,
             pace: Pace::new(&plan),
+            load_pace: LoadPace::default(),
             probed: (0..plan.total()).filter(|i| plan.is_probed(*i)).collect(),
             seq: vec![0; plan.total()],
         };
@@ -85,6 +90,7 @@ impl Line {
             }
             self.dial_due(now);
             self.timers_due(now);
+            self.loads_due(now);
             self.probes_due(now);
             self.flush();
         }
@@ -95,8 +101,17 @@ impl Line {
         let Ok(frame) = Frame::parse(octets) else { return };
         // Broadcasts (gratuitous ARP, adverts) concern nobody: the gateway's MAC never changes.
         let Some(i) = index_of(frame.dst).filter(|i| *i < self.hosts.len()) else { return };
+        if !self.hosts[i].has_tags_of(&frame) {
+            // Lost on a real line, where another VLAN is another customer.
+            self.shared.mistagged.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         if let Some(payload) = self.hosts[i].on_frame(&frame, now) {
-            if Probe::parse(payload).is_some_and(|p| usize::try_from(p.session) == Ok(i)) {
+            if load::is_load(payload) {
+                self.shared.seen[i].down_octets.fetch_add(load::octets(), Ordering::Relaxed);
+            } else if Probe::parse(payload).is_some_and(|p| p.seq == STRAY_SEQ) {
+                self.shared.strays.fetch_add(1, Ordering::Relaxed);
+            } else if Probe::parse(payload).is_some_and(|p| usize::try_from(p.session) == Ok(i)) {
                 self.shared.seen[i].down.arrived(now);
                 self.shared.down.arrived(now);
             }
@@ -166,22 +181,36 @@ impl Line {
         }
         while let Some(at) = self.pace.due(self.probed.len(), now) {
             let i = self.probed[at];
-            let host = &self.hosts[i];
-            let Some(address) = host.address else { continue };
-            self.seq[i] += 1;
-            let probe =
-                Probe { session: u32::try_from(i).unwrap_or(u32::MAX), seq: self.seq[i] }.emit();
-            let packet = Udp4 {
-                src: address,
-                dst: TARGET,
-                src_port: SUBSCRIBER_PORT,
-                dst_port: TARGET_PORT,
-                ttl: 64,
-                payload: &probe,
-            };
-            if let Some(frame) = host.wrap(&packet.emit()) {
-                self.out.push(frame);
+            if self.hosts[i].address.is_some() {
+                self.seq[i] += 1;
+                let session = u32::try_from(i).unwrap_or(u32::MAX);
+                self.send(i, &Probe { session, seq: self.seq[i] }.emit());
             }
+        }
+    }
+
+    fn loads_due(&mut self, now: Tick) {
+        for load in self.shared.loads() {
+            for _ in 0..self.load_pace.due(load.session, load.up_bps, now) {
+                self.send(load.session, &load::payload(load.session));
+            }
+        }
+    }
+
+    /// Sends a UDP payload of a subscriber to the target.
+    fn send(&mut self, i: usize, payload: &[u8]) {
+        let host = &self.hosts[i];
+        let Some(address) = host.address else { return };
+        let packet = Udp4 {
+            src: address,
+            dst: TARGET,
+            src_port: SUBSCRIBER_PORT,
+            dst_port: TARGET_PORT,
+            ttl: 64,
+            payload,
+        };
+        if let Some(frame) = host.wrap(&packet.emit()) {
+            self.out.push(frame);
         }
     }
 

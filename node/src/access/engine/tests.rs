@@ -167,6 +167,7 @@ struct Dialler {
     address: Option<Ipv4Addr>,
     down: bool,
     mac: MacAddr,
+    vlans: Vlans,
 }
 
 impl Dialler {
@@ -185,11 +186,13 @@ impl Dialler {
             address: None,
             down: false,
             mac: MAC,
+            vlans: Vlans::NONE,
         }
     }
 
     fn emit(&self, dst: MacAddr, ethertype: u16, payload: &[u8]) -> Vec<u8> {
-        Frame { dst, src: self.mac, vlans: Vlans::NONE, s_tag: false, ethertype, payload }.emit()
+        let (vlans, s_tag) = (self.vlans, self.vlans.has_service_tag());
+        Frame { dst, src: self.mac, vlans, s_tag, ethertype, payload }.emit()
     }
 
     fn discovery(&mut self, actions: Vec<::pppoe::client::Action>, now: Tick) -> Vec<Vec<u8>> {
@@ -354,6 +357,36 @@ fn a_dead_peer_leaves_the_log_after_its_echoes_stay_unanswered_at_the_new_owner_
     assert_eq!(bench.state.sessions().len(), 0);
     assert!((90_000..160_000).contains(&ms), "three echoes of 30 s each, gone after {ms} ms");
     assert_eq!(count(&bench, "pppoe_down", DownReason::LostCarrier.label()), 1);
+}
+
+#[test]
+fn a_double_tagged_link_is_spoken_to_under_its_service_tag_at_the_new_owner() {
+    let mut bench = Bench::new(10);
+    let mut dialler = Dialler::new("right");
+    dialler.vlans = Vlans { outer: 200, inner: 20 };
+    dialler.dial(&mut bench);
+    let tags = |frames: Vec<Vec<u8>>| {
+        let frame = Frame::parse(frames.first().expect("a frame")).unwrap();
+        (frame.vlans, frame.s_tag)
+    };
+    bench.take_over();
+    let mut echo = Vec::new();
+    // The subscriber stays silent, so only the log tells how it is attached.
+    for ms in (1_000..120_000).step_by(500) {
+        echo.extend(bench.until(ms));
+        if !echo.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(tags(echo), (dialler.vlans, true), "LCP Echo-Request");
+    bench.take_over();
+    let session = bench.state.session_by_pppoe(GROUP, dialler.sid).unwrap().clone();
+    let reason = DownReason::AdminReset;
+    let changes = vec![Change::SessionDown { session, reason }];
+    let revision = Revision(bench.revision + 1);
+    let batch = ChangeBatch { revision, at: UnixMs(1_700_000_000_000), trace: None, changes };
+    bench.engine.on_changes(&batch, &bench.state, bench.now);
+    assert_eq!(tags(bench.settle()), (dialler.vlans, true), "PADT");
 }
 
 #[test]
