@@ -45,7 +45,7 @@ enum Task {
     },
     /// Build the Debian package.
     Package(package::Options),
-    /// Check what the compiler cannot: crate arrows, event ids, file sizes, leftovers, fuzz targets.
+    /// Check what the compiler cannot: crate arrows, event ids, metrics, file sizes, leftovers, fuzz targets.
     Tidy,
 }
 

@@ -26,6 +26,9 @@ pub(crate) struct Options {
     /// The programs of a debug build, for tests of the package itself.
     #[arg(long)]
     debug: bool,
+    /// Take the programs as they are, without building them.
+    #[arg(long)]
+    no_build: bool,
     /// Where the package goes; the folder `package` of cargo's target directory when absent.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -38,7 +41,9 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let profile = if options.debug { Profile::Debug } else { Profile::Release };
     debian::ensure(&[debian::BUILD, debian::PACKAGE], Chatter::Stdout)?;
-    lab::compile(profile, Chatter::Stdout)?;
+    if !options.no_build {
+        lab::compile(profile, Chatter::Stdout)?;
+    }
     let out = match &options.out {
         // Relative to where the user stands, while programs run in the root of the checkout.
         Some(dir) => std::path::absolute(dir)?,
