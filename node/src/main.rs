@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 /// One node of a Tandem cluster: a distributed active/standby broadband network gateway.
 #[derive(Parser)]
-#[command(version, about, after_help = EXAMPLES)]
+#[command(name = "bngd", version, about, after_help = EXAMPLES)]
 struct Args {
     /// Settings of this node.
     #[arg(long, short, global = true, env = "BNGD_CONFIG", default_value = "/etc/tandem/bngd.toml")]

@@ -236,8 +236,6 @@ pub fn outer(node: usize) -> Result<()> {
 pub fn init(node: usize) -> Result<()> {
     let base = Path::new(WORK_DIR).join(format!("n{}", node + 1)).join("machine");
     fs::create_dir_all(&base)?;
-    // That of the new UTS namespace; later the folder is read-only.
-    fs::write("/proc/sys/kernel/hostname", format!("n{}", node + 1))?;
     let nothing: Option<&str> = None;
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_SLAVE, nothing)?;
     fresh("tmpfs", &base, "mode=755")?;
@@ -251,6 +249,7 @@ pub fn init(node: usize) -> Result<()> {
     );
     fresh("overlay", &root, &layers)?;
     system_folders(&root)?;
+    fs::write(root.join("etc/hostname"), format!("n{}\n", node + 1))?;
     for unit in MASKED {
         symlink("/dev/null", root.join("etc/systemd/system").join(unit))
             .or_else(|e| if e.kind() == std::io::ErrorKind::AlreadyExists { Ok(()) } else { Err(e) })?;
@@ -291,6 +290,8 @@ fn system_folders(root: &Path) -> Result<()> {
         fs::write(&inside, "")?;
         bind(&Path::new("/dev").join(device), &inside)?;
     }
+    // PrivateDevices= does not work without it.
+    symlink("pts/ptmx", root.join("dev/ptmx"))?;
     Ok(())
 }
 
