@@ -16,6 +16,7 @@
 pub mod cluster;
 pub mod faults;
 pub mod keepalived;
+pub mod machine;
 pub mod netns;
 pub mod probe;
 pub mod subscribers;

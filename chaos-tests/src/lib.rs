@@ -5,6 +5,7 @@ pub mod bench;
 pub mod chaos;
 pub mod counters;
 pub mod demo;
+pub mod install;
 pub mod lab;
 pub mod scenario;
 pub mod sim;

@@ -64,6 +64,12 @@ pub(crate) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Write the manual pages, as roff, into a folder.
+    #[command(hide = true)]
+    Man {
+        /// Where to; it must exist.
+        dir: PathBuf,
+    },
     /// Versions of bngctl and of the node.
     Version,
 }

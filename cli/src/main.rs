@@ -44,6 +44,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Config(command) => config::run(&cli.global, command).await,
         Command::Version => system::version(&cli.global).await,
         Command::Completions { shell } => system::completions(shell),
+        Command::Man { dir } => system::man(&dir),
     };
     done.map_err(|e| e.in_json(json))
 }

@@ -3,6 +3,7 @@ use crate::error::CliError;
 use crate::output;
 use clap::CommandFactory;
 use clap_complete::Shell;
+use std::path::Path;
 
 pub(crate) async fn version(global: &Global) -> Result<(), CliError> {
     let own = concat!("bngctl ", env!("CARGO_PKG_VERSION"));
@@ -19,4 +20,9 @@ pub(crate) fn completions(shell: Shell) -> Result<(), CliError> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "bngctl", &mut script);
     output::line(String::from_utf8_lossy(&script))
+}
+
+/// One page for bngctl and one for each of its commands.
+pub(crate) fn man(dir: &Path) -> Result<(), CliError> {
+    clap_mangen::generate_to(Cli::command(), dir).map_err(|e| CliError::file(dir, e))
 }

@@ -8,6 +8,7 @@ use crate::members;
 use crate::ownership::{self, HANDOVER};
 use crate::peer;
 use crate::service::{Api, internal};
+use crate::supervisor;
 use axum_server::tls_rustls::RustlsConfig;
 use model::{ClusterId, Epoch, Group, Node, NodeId, Revision, Secret, Tick};
 use raft_store::{Bootstrap, ClusterCa, Command, Identity, JoinRequest as KeyRequest, Reply};
@@ -117,25 +118,30 @@ impl Daemon {
         let handle = axum_server::Handle::new();
         let server =
             axum_server::bind_rustls(addr, self.tls.clone()).handle(handle.clone()).serve(router);
-        let server = tokio::spawn(server);
+        let mut server = tokio::spawn(server);
+        tokio::select! {
+            _ = handle.listening() => {}
+            ended = &mut server => return api_ended(addr, ended),
+        }
         info!(%addr, name = self.config.name, "API listening");
+        supervisor::ready();
+        tokio::spawn(supervisor::watchdog(self.clone()));
         if let Some(identity) = load_identity(&self.config)? {
             info!(node = %identity.node, cluster = %identity.cluster_id, "member of a cluster");
+            supervisor::status("member of a cluster; opening its store");
             let store = open_store(&self.config, &identity).await?;
             self.become_member(identity, store).await?;
         } else {
             let token = self.config.data_dir.join(BOOTSTRAP_FILE);
             info!(bootstrap_token = %token.display(), "belongs to no cluster: run `bngctl cluster init` or `bngctl cluster join`");
+            supervisor::status("belongs to no cluster yet: `bngctl cluster init` or `join`");
         }
         let ended = tokio::select! {
-            ended = server => match ended {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(source)) => Err(DaemonError::Api { addr, source }),
-                Err(e) => Err(DaemonError::Api { addr, source: std::io::Error::other(e) }),
-            },
+            ended = server => api_ended(addr, ended),
             () = terminated() => Ok(()),
             fatal = self.store_failed() => Err(DaemonError::Store(fatal)),
         };
+        supervisor::stopping();
         match &ended {
             Err(DaemonError::Store(_)) => self.let_go().await,
             Ok(())
@@ -222,6 +228,10 @@ impl Daemon {
         if member.ca.get().is_none() {
             tokio::spawn(fetch_authority(member.clone(), self.config.data_dir.join("ca")));
         }
+        supervisor::status(&format!(
+            "node {} of cluster {}",
+            member.identity.node, member.identity.cluster_id
+        ));
         let _ = self.member.set(member.clone());
         let _ = std::fs::remove_file(self.config.data_dir.join(BOOTSTRAP_FILE));
         Ok(member)
@@ -341,6 +351,14 @@ impl Daemon {
 async fn failure(fatal: &mut watch::Receiver<Option<String>>) -> String {
     let failed = fatal.wait_for(Option::is_some).await.map(|f| f.clone());
     failed.ok().flatten().unwrap_or_else(|| "the store has stopped".into())
+}
+
+fn api_ended(
+    addr: std::net::SocketAddr,
+    ended: Result<std::io::Result<()>, tokio::task::JoinError>,
+) -> Result<(), DaemonError> {
+    let ended = ended.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+    ended.map_err(|source| DaemonError::Api { addr, source })
 }
 
 /// Copies the cluster's authority from a member, so that this node can admit others later.

@@ -23,3 +23,4 @@ pub mod peer;
 pub mod programmer;
 pub mod proposer;
 pub mod service;
+pub mod supervisor;

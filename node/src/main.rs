@@ -1,18 +1,21 @@
 //! `bngd`: one node of a Tandem cluster.
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
-use node::config::Config;
-use node::daemon::Daemon;
-use std::path::PathBuf;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use dataplane::DataplaneError;
+use node::config::{Config, ConfigError};
+use node::daemon::{Daemon, DaemonError};
+use node::member::MemberError;
+use raft_store::OpenError;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// One node of a Tandem cluster: a distributed active/standby broadband network gateway.
 #[derive(Parser)]
-#[command(version, about, after_help = EXAMPLES)]
+#[command(name = "bngd", version, about, after_help = EXAMPLES)]
 struct Args {
     /// Settings of this node.
-    #[arg(long, short, global = true, env = "BNGD_CONFIG", default_value = "/etc/bngd/bngd.toml")]
+    #[arg(long, short, global = true, env = "BNGD_CONFIG", default_value = "/etc/tandem/bngd.toml")]
     config: PathBuf,
     /// Log filter, such as `info` or `node=debug,info`.
     #[arg(long, global = true, env = "BNGD_LOG", default_value = "info")]
@@ -32,12 +35,32 @@ enum Task {
     CheckConfig,
     /// Run a single node without root and without packets, for people who write API clients.
     Dev(node::dev::DevArgs),
+    /// Write the manual pages, as roff, into a folder.
+    #[command(hide = true)]
+    Man {
+        /// Where to; it must exist.
+        dir: PathBuf,
+    },
 }
 
 const EXAMPLES: &str = "Examples:
-  bngd --config /etc/bngd/bngd.toml
+  bngd --config /etc/tandem/bngd.toml
   bngd check-config --config ./bngd.toml
-  bngd dev --sessions 20";
+  bngd dev --sessions 20
+
+Exit codes:
+  0   stopped in order
+  1   failed; starting it again may help
+  2   wrong usage
+  65  the store lost or changed what this node had acknowledged: take the node out and join it anew
+  77  the kernel refuses what a data node needs: capabilities are missing
+  78  the configuration is wrong";
+
+/// Exit codes after which starting again changes nothing; the service unit names them too. The numbers are
+/// those of sysexits.h.
+const EXIT_STORE_DAMAGED: u8 = 65;
+const EXIT_NO_PERMISSION: u8 = 77;
+const EXIT_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -50,9 +73,41 @@ fn main() -> ExitCode {
         Err(error) => {
             tracing::error!("{error:#}");
             eprintln!("bngd: {error:#}");
-            ExitCode::FAILURE
+            exit_code(&error)
         }
     }
+}
+
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.is::<ConfigError>() {
+        return ExitCode::from(EXIT_CONFIG);
+    }
+    let Some(DaemonError::Member(member)) = error.downcast_ref::<DaemonError>() else {
+        return ExitCode::FAILURE;
+    };
+    match member {
+        MemberError::Store(OpenError::Corrupt { .. } | OpenError::Owner { .. }) => {
+            ExitCode::from(EXIT_STORE_DAMAGED)
+        }
+        MemberError::Dataplane(DataplaneError::Privilege { .. }) => {
+            ExitCode::from(EXIT_NO_PERMISSION)
+        }
+        MemberError::Store(_)
+        | MemberError::Dataplane(_)
+        | MemberError::Lease { .. }
+        | MemberError::Socket { .. } => ExitCode::FAILURE,
+    }
+}
+
+/// One page for bngd and one for each of its commands, in section 8.
+fn man(dir: &Path) -> anyhow::Result<()> {
+    let mut command = Args::command().disable_help_subcommand(true);
+    command.build();
+    let shown = command.get_subcommands().filter(|sub| !sub.is_hide_set());
+    for page in shown.chain([&command]) {
+        clap_mangen::Man::new(page.clone()).section("8").generate_to(dir)?;
+    }
+    Ok(())
 }
 
 fn log_to_stderr(args: &Args) -> anyhow::Result<()> {
@@ -77,6 +132,7 @@ fn run(args: Args) -> anyhow::Result<()> {
             let config = Config::load(&args.config)?;
             on_runtime(async move { Ok(Daemon::prepare(config).await?.run().await?) })
         }
+        Task::Man { dir } => man(&dir),
         Task::Dev(dev) => on_runtime(node::dev::run(dev)),
     }
 }

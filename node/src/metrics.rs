@@ -1,5 +1,7 @@
 //! `/metrics`: Prometheus text, without per-session labels.
 
+mod store;
+
 use crate::clock;
 use crate::daemon::Daemon;
 use crate::fitness::Fault;
@@ -53,13 +55,7 @@ fn raft(text: &mut Text, member: &Member) {
             one(revision),
         );
     }
-    let log = member.local.store.metrics();
-    text.counter(
-        "tandem_log_entries_total",
-        "Entries appended to the log.",
-        one(log.entries_appended),
-    );
-    text.counter("tandem_log_flushes_total", "Flushes of the log to disk.", one(log.flushes));
+    store::write(text, &member.local.store.metrics());
 }
 
 fn fitness(text: &mut Text, member: &Member) {

@@ -22,6 +22,10 @@ pub(crate) const BUILD: Set = Set {
 pub(crate) const LAB: Set =
     Set { reason: "to run a lab", packages: &["iproute2", "nftables", "ethtool", "util-linux"] };
 
+/// `dpkg-deb`, `dpkg-shlibdeps`, `strip`.
+pub(crate) const PACKAGE: Set =
+    Set { reason: "to make the Debian package", packages: &["dpkg-dev", "binutils"] };
+
 /// The yardstick of the benchmark. Debian starts keepalived only where it finds a configuration.
 pub(crate) const BENCH: Set =
     Set { reason: "to compare with keepalived", packages: &["keepalived", "fping"] };

@@ -7,6 +7,7 @@ mod debian;
 mod host;
 mod lab;
 mod openapi;
+mod package;
 mod test;
 mod tidy;
 
@@ -42,7 +43,9 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// Check what the compiler cannot: crate arrows, event ids, file sizes, leftovers, fuzz targets.
+    /// Build the Debian package.
+    Package(package::Options),
+    /// Check what the compiler cannot: crate arrows, event ids, metrics, file sizes, leftovers, fuzz targets.
     Tidy,
 }
 
@@ -65,6 +68,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Chaos(chaos) => chaos.run(),
         Task::Openapi { check: true } => openapi::check().map(|()| ExitCode::SUCCESS),
         Task::Openapi { check: false } => openapi::write().map(|()| ExitCode::SUCCESS),
+        Task::Package(options) => package::run(&options),
         Task::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
     }
 }

@@ -3,6 +3,7 @@
 mod arrows;
 mod events;
 mod fuzz;
+mod metrics;
 mod sources;
 
 use crate::host;
@@ -39,6 +40,7 @@ pub(crate) fn run() -> Result<()> {
     let findings: Vec<String> = [
         arrows::check(&crates),
         events::check(&files),
+        metrics::check(&files),
         sources::check(&files),
         fuzz::check(&files, &crates),
     ]

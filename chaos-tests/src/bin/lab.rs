@@ -1,7 +1,8 @@
 //! The lab's program; `cargo xtask` builds and runs it.
 
 use anyhow::Result;
-use chaos_tests::{access, bench, chaos, demo, lab::topology};
+use chaos_tests::lab::{machine, topology};
+use chaos_tests::{access, bench, chaos, demo, install};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -22,8 +23,22 @@ enum Task {
     BenchFailover(bench::FailoverArgs),
     /// Seeded random faults, with everything checked.
     Chaos(chaos::ChaosArgs),
+    /// Install the Debian package on three machines and run a cluster from it.
+    Install(install::InstallArgs),
     /// Remove what a lab left behind.
     Clean,
+    /// Holds the machine of a node; part of `install`.
+    #[command(hide = true)]
+    Machine {
+        /// The node, from 0.
+        node: usize,
+    },
+    /// Process 1 of a machine; part of `install`.
+    #[command(hide = true)]
+    MachineInit {
+        /// The node, from 0.
+        node: usize,
+    },
 }
 
 fn main() -> ExitCode {
@@ -37,10 +52,16 @@ fn main() -> ExitCode {
 }
 
 fn run(task: Task) -> Result<()> {
-    if matches!(task, Task::Clean) {
-        let removed = topology::clean()?;
-        println!("removed {removed} namespaces");
-        return Ok(());
+    match task {
+        Task::Clean => {
+            let removed = topology::clean()?;
+            println!("removed {removed} namespaces");
+            return Ok(());
+        }
+        Task::Machine { node } => return machine::outer(node),
+        Task::MachineInit { node } => return machine::init(node),
+        Task::Install(ref args) if install::skip(args)? => return Ok(()),
+        Task::Install(_) | Task::Demo(_) | Task::BenchFailover(_) | Task::Chaos(_) => {}
     }
     rustls::crypto::ring::default_provider()
         .install_default()
@@ -56,7 +77,8 @@ fn run(task: Task) -> Result<()> {
                 Task::Access(args) => access::run(args).await,
                 Task::BenchFailover(args) => bench::failover(args).await,
                 Task::Chaos(args) => chaos::run(args).await,
-                Task::Clean => Ok(()),
+                Task::Install(args) => install::run(args).await,
+                Task::Clean | Task::Machine { .. } | Task::MachineInit { .. } => Ok(()),
             }
         };
         tokio::select! {

@@ -191,6 +191,7 @@ pub fn clean() -> Result<usize> {
     for ns in &namespaces {
         run("ip", &["netns", "del", ns])?;
     }
+    super::machine::clean();
     for dir in [PathBuf::from(WORK_DIR), PathBuf::from(PIN_ROOT)] {
         if dir.exists() {
             std::fs::remove_dir_all(&dir)?;

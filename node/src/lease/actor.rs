@@ -34,6 +34,7 @@ enum Command {
     Release { group: GroupId },
     Abandon { group: GroupId },
     Seal { group: GroupId, epoch: Epoch, done: oneshot::Sender<Result<(), Epoch>> },
+    Ping { done: oneshot::Sender<()> },
 }
 
 /// What others may see of the lease; changes only when something changed, not with each renewal.
@@ -101,6 +102,15 @@ impl Handle {
         let (done, sealed) = oneshot::channel();
         self.send(Command::Seal { group, epoch, done });
         sealed.await.unwrap_or(Err(epoch))
+    }
+
+    /// Returns once the thread has come round; never when it hangs or is gone.
+    pub async fn ping(&self) {
+        let (done, came_round) = oneshot::channel();
+        self.send(Command::Ping { done });
+        if came_round.await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     fn send(&self, command: Command) {
@@ -240,6 +250,8 @@ impl Actor {
                 );
                 self.seals.insert(group, Seal { sealer, done });
             }
+            // Who asked may have given up.
+            Command::Ping { done } => drop(done.send(())),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::report::{Done, Notes};
 use crate::host::{self, Chatter};
 use crate::lab::{self, LastObject, Profile};
-use crate::{debian, tidy};
+use crate::{debian, package, tidy};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use std::process::Command;
@@ -24,7 +24,7 @@ fn cargo(args: &[&str]) -> Result<Done> {
 }
 
 pub(super) fn packages(_: &mut Notes) -> Result<Done> {
-    debian::ensure(&[debian::BUILD, debian::LAB, debian::CLIENTS], Chatter::Stdout)
+    debian::ensure(&[debian::BUILD, debian::LAB, debian::CLIENTS, debian::PACKAGE], Chatter::Stdout)
         .map(|()| passed())
 }
 
@@ -133,12 +133,48 @@ pub(super) fn chaos(built: bool, notes: &mut Notes) -> Result<Done> {
     in_lab(built, &["chaos", "--minutes", &CHAOS_MINUTES.to_string()], notes, chaos_verdict)
 }
 
+/// Packs the debug programs, lets the tools that are there look at the result, and installs it on machines of a lab.
+pub(super) fn package(built: bool, notes: &mut Notes) -> Result<Done> {
+    if !built {
+        return Ok(Done::Skipped("the programs were not built".into()));
+    }
+    if !host::succeeds(Command::new("dpkg-deb").arg("--version")) {
+        return Ok(Done::Skipped("no dpkg-deb here".into()));
+    }
+    let deb = package::assemble(Profile::Debug, &package::folder()?)?;
+    let deb = deb.to_str().context("the target directory is plain text")?;
+    if host::succeeds(Command::new("lintian").arg("--version")) {
+        let mut lintian = host::command("lintian");
+        // Its warning about root's rights is no finding.
+        lintian.args(["--allow-root", "--fail-on", "error,warning", deb]);
+        host::check(&mut lintian, Chatter::Stdout)?;
+    } else {
+        notes.line("SKIPPED: lintian is not installed, so nobody looked at the package");
+    }
+    if host::succeeds(Command::new("promtool").arg("--version")) {
+        let tests = "deploy/prometheus/tandem.rules.test.yml";
+        host::check(host::command("promtool").args(["test", "rules", tests]), Chatter::Stdout)?;
+    } else {
+        notes.line("SKIPPED: promtool is not installed, so the alert rules were not tried");
+    }
+    in_lab(built, &["install", "--deb", deb], notes, install_verdict)
+}
+
+fn install_verdict(value: &Value) -> Result<Done> {
+    if let Some(reason) = value.get("skipped").and_then(Value::as_str) {
+        return Ok(Done::Skipped(format!("packed, but not installed: {reason}")));
+    }
+    let (machines, kept) = (number(value, "/machines")?, number(value, "/kept")?);
+    ensure!(kept >= 1.0, "no session was kept");
+    Ok(Done::Passed(format!("{machines} machines with systemd, {kept} sessions kept")))
+}
+
 /// Runs a lab task with `--json` and judges its last line.
 fn in_lab(
     built: bool,
     args: &[&str],
     notes: &mut Notes,
-    verdict: fn(&Value) -> Result<String>,
+    verdict: fn(&Value) -> Result<Done>,
 ) -> Result<Done> {
     if !built {
         return Ok(Done::Skipped("the lab's programs were not built".into()));
@@ -159,7 +195,7 @@ fn in_lab(
         bail!("{} failed; `cargo xtask lab clean` removes what is left", host::shown(&command));
     }
     let value = serde_json::from_str(&line).context("the lab printed no line of JSON")?;
-    verdict(&value).map(Done::Passed)
+    verdict(&value)
 }
 
 fn number(value: &Value, pointer: &str) -> Result<f64> {
@@ -167,34 +203,34 @@ fn number(value: &Value, pointer: &str) -> Result<f64> {
     found.with_context(|| format!("no number at {pointer} in {value}"))
 }
 
-fn demo_verdict(value: &Value) -> Result<String> {
+fn demo_verdict(value: &Value) -> Result<Done> {
     let sessions = number(value, "/sessions/pppoe")? + number(value, "/sessions/dhcp")?;
     let (kept, owners) = (number(value, "/kept")?, number(value, "/owners_on_wire_max")?);
     ensure!(kept >= sessions, "kept {kept} of {sessions} sessions");
     ensure!((1.0..2.0).contains(&owners), "{owners} owners on the wire at one time");
     let kill = (number(value, "/gap_ms/kill/p50")?, number(value, "/gap_ms/kill/max")?);
     let planned = (number(value, "/gap_ms/planned/p50")?, number(value, "/gap_ms/planned/max")?);
-    Ok(format!(
+    Ok(Done::Passed(format!(
         "kept {kept}/{sessions}, gap p50/max: kill {}/{} ms, planned {}/{} ms",
         kill.0, kill.1, planned.0, planned.1
-    ))
+    )))
 }
 
-fn access_verdict(value: &Value) -> Result<String> {
+fn access_verdict(value: &Value) -> Result<Done> {
     let [ok, failed, skipped] =
         [number(value, "/ok")?, number(value, "/failed")?, number(value, "/skipped")?];
     ensure!(failed < 1.0, "{failed} checks failed");
     ensure!(ok >= 1.0, "nothing was checked");
-    Ok(format!("{ok} checks, {skipped} skipped, {} s", number(value, "/seconds")?))
+    Ok(Done::Passed(format!("{ok} checks, {skipped} skipped, {} s", number(value, "/seconds")?)))
 }
 
-fn chaos_verdict(value: &Value) -> Result<String> {
+fn chaos_verdict(value: &Value) -> Result<Done> {
     let (faults, violations) = (number(value, "/faults")?, number(value, "/violations")?);
     let seed = value.get("seed").context("no seed")?;
     ensure!(violations < 1.0, "{violations} violations with seed {seed}");
     ensure!(faults >= 1.0, "nothing was struck with seed {seed}");
     let recovery = number(value, "/recovery_ms/max")?;
-    Ok(format!("{faults} faults, recovery at most {recovery} ms, seed {seed}"))
+    Ok(Done::Passed(format!("{faults} faults, recovery at most {recovery} ms, seed {seed}")))
 }
 
 /// Runs a program, shows what it prints, and notes the tests that it left out.
@@ -218,11 +254,9 @@ mod tests {
             json!({"sessions": {"pppoe": 2, "dhcp": 3}, "kept": kept,
                    "gap_ms": {"kill": gap, "planned": gap}, "owners_on_wire_max": owners})
         };
-        assert!(
-            demo_verdict(&line(5, 1))
-                .unwrap()
-                .starts_with("kept 5/5, gap p50/max: kill 12.5/40 ms")
-        );
+        let good = demo_verdict(&line(5, 1)).unwrap();
+        let Done::Passed(text) = good else { panic!("skipped") };
+        assert!(text.starts_with("kept 5/5, gap p50/max: kill 12.5/40 ms"), "{text}");
         for (kept, owners) in [(4, 1), (5, 2), (5, 0)] {
             assert!(demo_verdict(&line(kept, owners)).is_err(), "kept {kept}, {owners} owners");
         }
@@ -232,7 +266,8 @@ mod tests {
     #[test]
     fn chaos_with_a_violation_or_without_a_fault_fails() {
         let line = |faults: u32, violations: u32| json!({"seed": u64::MAX, "faults": faults, "violations": violations, "recovery_ms": {"p50": 1, "max": 2}});
-        assert!(chaos_verdict(&line(9, 0)).unwrap().ends_with("seed 18446744073709551615"));
+        let good = chaos_verdict(&line(9, 0)).unwrap();
+        assert!(matches!(good, Done::Passed(text) if text.ends_with("seed 18446744073709551615")));
         assert!(chaos_verdict(&line(9, 1)).is_err());
         assert!(chaos_verdict(&line(0, 0)).is_err());
     }
@@ -241,9 +276,20 @@ mod tests {
     fn a_run_of_the_access_lab_with_a_failed_check_or_without_any_fails() {
         let line =
             |ok: u32, failed: u32| json!({"ok": ok, "failed": failed, "skipped": 1, "seconds": 60});
-        assert_eq!(access_verdict(&line(40, 0)).unwrap(), "40 checks, 1 skipped, 60 s");
+        let passed = access_verdict(&line(40, 0)).unwrap();
+        assert!(matches!(passed, Done::Passed(text) if text == "40 checks, 1 skipped, 60 s"));
         assert!(access_verdict(&line(40, 1)).is_err());
         assert!(access_verdict(&line(0, 0)).is_err());
+    }
+
+    #[test]
+    fn an_install_that_could_not_be_tried_counts_as_skipped() {
+        let skipped = install_verdict(&json!({"skipped": "no systemd"})).unwrap();
+        assert!(matches!(skipped, Done::Skipped(text) if text.ends_with("no systemd")));
+        let good = install_verdict(&json!({"machines": 3, "kept": 2})).unwrap();
+        assert!(matches!(good, Done::Passed(_)));
+        assert!(install_verdict(&json!({"machines": 3, "kept": 0})).is_err());
+        assert!(install_verdict(&json!({})).is_err());
     }
 
     #[test]
