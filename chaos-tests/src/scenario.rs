@@ -67,7 +67,22 @@ impl Lab {
         lease_s: u32,
         quiet: bool,
     ) -> Result<Self> {
-        let settings = Settings { bngd: sibling("bngd")?, users: plan.pppoe, lease_s, shaper };
+        let settings = Settings {
+            bngd: sibling("bngd")?,
+            users: plan.pppoe,
+            lease_s,
+            shaper,
+            own_disks: false,
+            own_clocks: false,
+        };
+        Self::raise_on(plan, settings, quiet).await
+    }
+
+    /// As [`Lab::raise`], with all that a cluster can be made with.
+    ///
+    /// # Errors
+    /// What failed first.
+    pub async fn raise_on(plan: Plan, settings: Settings, quiet: bool) -> Result<Self> {
         let step = spinner(quiet, "cluster: starting 2 data nodes and a witness");
         let cluster =
             Cluster::start(topology::Topology { nodes: DATA_NODES + 1 }, settings).await?;

@@ -14,6 +14,7 @@ mod error;
 mod kernel;
 mod link;
 mod nft;
+mod observe;
 mod packet;
 #[expect(unsafe_code, reason = "one system call that no dependency wraps")]
 mod priority;
@@ -32,6 +33,7 @@ pub use config::{
     Shaper, XdpMode,
 };
 pub use error::DataplaneError;
+pub use observe::FenceView;
 pub use packet::{PacketSocket, Received};
 pub use priority::raise_thread_priority;
 

@@ -103,7 +103,7 @@ impl Access {
                 }
                 Some((port, frame)) = self.frames.recv() => {
                     engine.shed = self.proposer.load_percent() >= SHED_PERCENT;
-                    engine.on_frame(port, &frame, &self.local.store.state(), clock::now(), clock::wall());
+                    engine.on_frame(port, &frame, &self.local.store.state(), clock::now(), self.local.store.now());
                 }
                 Some((_, frame)) = self.core_frames.recv() => self.on_core_frame(&group, &frame),
                 batch = feed.next() => match batch {

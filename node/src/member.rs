@@ -300,12 +300,13 @@ async fn serve_groups(member: Arc<Member>, mut sockets: GroupSockets) {
     }
 }
 
-/// On the leader: takes down leases whose time has passed.
+/// On the leader: takes down leases whose time has passed, by the replicated time: a wall clock that
+/// was set back would keep them for as long as it is behind.
 async fn expire(store: Store) {
     loop {
         clock::until(Some(clock::now() + EXPIRE_INTERVAL)).await;
         if store.status().borrow().role != Role::Leader
-            || store.state().next_expiry().is_none_or(|at| at > clock::wall())
+            || store.state().next_expiry().is_none_or(|at| at > store.now())
         {
             continue;
         }

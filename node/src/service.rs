@@ -158,8 +158,9 @@ fn verify(user: &ApiUser, password: &str) -> bool {
 }
 
 impl Service for Api {
+    /// Replicated time, so that a token is good on every node, whatever their wall clocks say.
     fn now(&self) -> UnixMs {
-        clock::wall()
+        self.daemon.member.get().map_or_else(clock::wall, |m| m.local.store.now())
     }
 
     fn tick(&self) -> Tick {
@@ -299,7 +300,7 @@ impl Service for Api {
     async fn join_token(&self, request: JoinTokenRequest, caller: Caller) -> Answer<JoinToken> {
         let member = self.member()?;
         let secret = hex::encode(rand::random::<[u8; 24]>());
-        let expires_at = clock::wall().plus_secs(u64::from(request.ttl_s()));
+        let expires_at = member.local.store.now().plus_secs(u64::from(request.ttl_s()));
         let command = Command::PutJoinToken {
             hash: token_hash(&secret, request.name.as_deref()),
             role: request.role(),

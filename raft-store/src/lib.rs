@@ -4,6 +4,7 @@
 
 mod change;
 mod command;
+mod fatal;
 mod identity;
 mod log;
 mod metrics;

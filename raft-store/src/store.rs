@@ -8,6 +8,7 @@ mod status;
 mod types;
 
 use crate::command::Command;
+use crate::fatal::Fatal;
 use crate::identity::Identity;
 use crate::log::{LogEngine, Writer};
 use crate::metrics::{Counters, StoreMetrics};
@@ -20,7 +21,7 @@ use crate::raft::wire::proto;
 use crate::state::State;
 use arc_swap::ArcSwapOption;
 use members::AdminOp;
-use model::{ClusterId, NodeId, Revision};
+use model::{ClusterId, NodeId, Revision, UnixMs};
 use openraft::BasicNode;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{InitializeError as RaftInitializeError, RaftError};
@@ -65,7 +66,7 @@ pub(crate) struct Inner {
     reads: mpsc::Sender<read::ReadRequest>,
     status: watch::Sender<RaftStatus>,
     membership: Arc<AtomicU64>,
-    fatal: watch::Sender<Option<String>>,
+    fatal: Fatal,
     /// Held while members change or leadership moves.
     changing: tokio::sync::Mutex<()>,
     handler: ArcSwapOption<RequestHandler>,
@@ -79,14 +80,7 @@ pub(crate) struct Inner {
 impl Inner {
     /// Reports that the store cannot go on. The first reason counts.
     pub(crate) fn fail(&self, reason: String) {
-        tracing::error!(%reason, "the store has failed");
-        self.fatal.send_if_modified(|old| {
-            let first = old.is_none();
-            if first {
-                *old = Some(reason);
-            }
-            first
-        });
+        self.fatal.report(reason);
     }
 
     pub(crate) fn is_member(&self, node: NodeId) -> bool {
@@ -225,6 +219,15 @@ impl Store {
     #[must_use]
     pub fn status(&self) -> watch::Receiver<RaftStatus> {
         self.inner.status.subscribe()
+    }
+
+    /// The replicated time as this node knows it; on the leader, what the next entry would carry.
+    ///
+    /// A wrong wall clock of this node shows in it as a rate of two in a thousand and no more, so
+    /// whatever several nodes must agree on (leases, tokens) is compared with this.
+    #[must_use]
+    pub fn now(&self) -> UnixMs {
+        self.inner.published.clock.now((self.inner.clock)(), Instant::now())
     }
 
     /// Hands leadership to a voter that has caught up.

@@ -22,6 +22,10 @@ pub(crate) const BUILD: Set = Set {
 pub(crate) const LAB: Set =
     Set { reason: "to run a lab", packages: &["iproute2", "nftables", "ethtool", "util-linux"] };
 
+/// Disks and wall clocks of single nodes, for faults of those.
+pub(crate) const CHAOS: Set =
+    Set { reason: "for faults of disks and clocks", packages: &["e2fsprogs", "libfaketime"] };
+
 /// The yardstick of the benchmark. Debian starts keepalived only where it finds a configuration.
 pub(crate) const BENCH: Set =
     Set { reason: "to compare with keepalived", packages: &["keepalived", "fping"] };

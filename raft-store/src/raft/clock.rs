@@ -44,20 +44,7 @@ impl ReplicatedClock {
     /// Returns the time for the next entry. The only place where entries get their time.
     pub(crate) fn stamp(&self, wall: UnixMs, now: Instant) -> UnixMs {
         let mut anchor = self.lock();
-        let at = match *anchor {
-            None => wall,
-            Some(a) if !a.live => estimate(&a, now).max(wall),
-            Some(a) => {
-                let floor = estimate(&a, now);
-                let slew = millis(now.saturating_duration_since(a.seen)) * SLEW_PER_MILLE / 1000;
-                if wall > floor {
-                    UnixMs(floor.0 + slew.min(wall.0 - floor.0))
-                } else {
-                    // Never behind the anchor: elapsed time is at least its own two thousandths.
-                    UnixMs(floor.0 - slew.min(floor.0 - wall.0))
-                }
-            }
-        };
+        let at = reading(anchor.as_ref(), wall, now);
         // Moving the anchor with every stamp would round the slew away; within a second it stays.
         let settled = anchor.is_some_and(|a| {
             a.live && now.saturating_duration_since(a.seen) < Duration::from_secs(1)
@@ -68,6 +55,11 @@ impl ReplicatedClock {
         at
     }
 
+    /// Returns the replicated time as this node knows it, on a leader the one that it would stamp.
+    pub(crate) fn now(&self, wall: UnixMs, now: Instant) -> UnixMs {
+        reading(self.lock().as_ref(), wall, now)
+    }
+
     /// Forgets the estimate: the state was replaced by a snapshot whose time is `at`.
     pub(crate) fn reset(&self, at: UnixMs, now: Instant, live: bool) {
         *self.lock() = (at > UnixMs(0)).then_some(Anchor { at, seen: now, live });
@@ -75,6 +67,23 @@ impl ReplicatedClock {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Anchor>> {
         self.anchor.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn reading(anchor: Option<&Anchor>, wall: UnixMs, now: Instant) -> UnixMs {
+    match anchor {
+        None => wall,
+        Some(a) if !a.live => estimate(a, now).max(wall),
+        Some(a) => {
+            let floor = estimate(a, now);
+            let slew = millis(now.saturating_duration_since(a.seen)) * SLEW_PER_MILLE / 1000;
+            if wall > floor {
+                UnixMs(floor.0 + slew.min(wall.0 - floor.0))
+            } else {
+                // Never behind the anchor: elapsed time is at least its own two thousandths.
+                UnixMs(floor.0 - slew.min(floor.0 - wall.0))
+            }
+        }
     }
 }
 
@@ -118,6 +127,23 @@ mod tests {
                 let error = at.0.abs_diff(T0 + ms);
                 assert!(error <= ms * 2 / 1000 + 2, "{error} ms off after {ms} ms, wall {wall}");
                 previous = at;
+            }
+        }
+    }
+
+    #[test]
+    fn reading_the_time_shows_the_next_stamp_and_moves_nothing() {
+        for wall in [0, T0 + 3 * 3_600_000] {
+            let start = Instant::now();
+            let (read, unread) = (ReplicatedClock::default(), ReplicatedClock::default());
+            read.observe(UnixMs(T0), start, true);
+            unread.observe(UnixMs(T0), start, true);
+            for ms in (0..60_000).step_by(500) {
+                let at = after(start, ms);
+                let shown = read.now(UnixMs(wall), at);
+                assert!(shown.0.abs_diff(T0 + ms) <= 122, "{shown:?} after {ms} ms, wall {wall}");
+                assert_eq!(shown, read.stamp(UnixMs(wall), at), "after {ms} ms, wall {wall}");
+                assert_eq!(shown, unread.stamp(UnixMs(wall), at), "after {ms} ms, wall {wall}");
             }
         }
     }

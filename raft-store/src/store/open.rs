@@ -1,6 +1,7 @@
 //! Opening: verify the disk, start Raft, start the tasks.
 
 use super::{Engine, Inner, OpenError, Store, StoreConfig, members, propose, read, status};
+use crate::fatal::Fatal;
 use crate::log::{LogEngine, LogError, Opened, SledEngine, Writer};
 use crate::metrics::Counters;
 use crate::net::{Factory, Peers, serve};
@@ -147,7 +148,7 @@ async fn start(
     let snapshots = Arc::new(snapshots);
     let peers = Peers::new(cfg.identity.clone(), &cfg.timing).map_err(OpenError::Config)?;
     let peers = Arc::new(peers);
-    let fatal = watch::Sender::new(None);
+    let fatal = Fatal::default();
     let machine = Machine::new(
         cfg.cluster_id.clone(),
         Arc::clone(&published),
@@ -157,7 +158,7 @@ async fn start(
     let engine = Arc::downgrade(&log.engine);
     let parts = LogStore::parts(&log);
     let failed = fatal.clone();
-    let failed = Box::new(move |reason| drop(failed.send_replace(Some(reason))));
+    let failed = Box::new(move |reason| failed.report(reason));
     let (writer, handle) = Writer::start(log, Arc::clone(&counters), failed)
         .map_err(|source| OpenError::Io { dir: dir.to_owned(), source })?;
     let factory = Factory { peers: Arc::clone(&peers), counters: Arc::clone(&counters) };
@@ -165,7 +166,7 @@ async fn start(
     let log = LogStore::new(parts, handle, Arc::clone(&membership));
     let raft = Raft::new(cfg.node.0, config, factory, log, machine)
         .await
-        .map_err(|e| OpenError::Raft(e.to_string()))?;
+        .map_err(|e| OpenError::Raft(fatal.reason().unwrap_or_else(|| e.to_string())))?;
     published.running.store(true, Ordering::Release);
     let first = status::status(&raft.metrics().borrow_watched().clone());
     let (queues, ends) = propose::queues();
