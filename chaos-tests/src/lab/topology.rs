@@ -1,7 +1,7 @@
 //! Namespaces, bridges and addresses of a lab.
 
-use super::disk;
 use super::netns::{self, ip_batch, run};
+use super::{disk, wall};
 use anyhow::{Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -185,6 +185,7 @@ pub fn clean() -> Result<usize> {
         run("ip", &["netns", "del", ns])?;
     }
     disk::unmount_below(Path::new(WORK_DIR))?;
+    wall::clean_up()?;
     for dir in [PathBuf::from(WORK_DIR), PathBuf::from(PIN_ROOT)] {
         if dir.exists() {
             std::fs::remove_dir_all(&dir)?;

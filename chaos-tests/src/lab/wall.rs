@@ -42,3 +42,21 @@ pub fn set(file: &Path, offset_s: i64) -> Result<()> {
     // In one step: the daemon may read it at any time.
     Ok(std::fs::rename(&next, file)?)
 }
+
+/// Removes what the library leaves in shared memory for each process that was killed.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn clean_up() -> Result<()> {
+    for entry in std::fs::read_dir("/dev/shm")?.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let parts = ["faketime_shm_", "sem.faketime_sem_"];
+        let pid = parts.iter().find_map(|p| name.strip_prefix(p));
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            // Another clean-up may have been faster.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    Ok(())
+}
