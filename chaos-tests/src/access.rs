@@ -10,9 +10,7 @@ mod shaping;
 mod tap;
 mod vlans;
 
-use crate::lab::cluster::{
-    ADMIN, DATA_NODES, GROUP, NodeName, Profile, Settings, mgmt_urls, sibling, user_name,
-};
+use crate::lab::cluster::{ADMIN, DATA_NODES, GROUP, NodeName, Settings, mgmt_urls, user_name};
 use crate::lab::faults::Fault;
 use crate::lab::subscribers::{Plan, Tagging};
 use crate::lab::topology::{self, WORK_DIR};
@@ -92,14 +90,8 @@ async fn scenario(checks: &mut Checks, quiet: bool) -> Result<()> {
         probe_interval: PROBE_INTERVAL,
         ..Plan::new(PPPOE, DHCP)
     };
-    let settings = Settings {
-        bngd: sibling("bngd")?,
-        users: PPPOE,
-        lease_s: LEASE_S,
-        shapers: SHAPERS,
-        profile: Profile::Default,
-        adjust,
-    };
+    let settings =
+        Settings { shapers: SHAPERS, adjust, ..Settings::plain(PPPOE, LEASE_S, "policer")? };
     let lab = Lab::raise_with(plan, settings, quiet).await?;
     let bngctl = Bngctl::login(&lab)?;
     let mut site =

@@ -1,23 +1,33 @@
-//! `chaos`: seeded random faults while subscribers come and go and writes go to random nodes.
+//! `chaos`: seeded random faults while subscribers come and go, and writes and reads go to random nodes.
 //!
 //! Each round strikes, lets it last, heals, and then demands that the cluster is whole and every
-//! session flows within [`RECOVERY_MAX`]. The checks of [`check`] run throughout.
+//! session flows within [`RECOVERY_MAX`]. Checked throughout: one owner on the wire and silent standbys
+//! ([`crate::lab::wire`]), one holder per address, epochs and revisions that never step back ([`check`]),
+//! linearizable rates ([`history`]), leases that end in time ([`ghosts`]), and that no daemon ends by
+//! itself without a reason.
 
 mod check;
+mod ghosts;
+mod history;
 mod nemesis;
+mod registers;
+mod report;
 
-use crate::lab::cluster::eventually;
+pub use nemesis::FaultKind;
+
+use crate::lab::cluster::{NodeName, Settings, sibling};
 use crate::lab::subscribers::Plan;
 use crate::lab::topology;
 use crate::scenario::Lab;
-use anyhow::{Result, bail, ensure};
-use check::{Checker, Writes};
+use anyhow::{Context as _, Result, bail, ensure};
+use check::Checker;
 use dataplane::boottime_now;
-use nemesis::Nemesis;
-use rand::seq::IndexedRandom as _;
+use ghosts::Ghosts;
+use nemesis::{Nemesis, Roles, Struck};
 use rand::{Rng as _, SeedableRng as _};
 use rand_pcg::Pcg64;
-use serde_json::json;
+use registers::Registers;
+use report::{Faults, Timeline};
 use std::time::Duration;
 
 /// From the end of a fault until everything flows again.
@@ -26,11 +36,19 @@ pub const RECOVERY_MAX: Duration = Duration::from_secs(5);
 const EACH: usize = 60;
 /// Of each kind, those that stay; the others come and go.
 const STAY: usize = 40;
-/// Short, so that renewals meet faults.
-const LEASE_S: u32 = 60;
+/// The last of the DHCP subscribers, which get a lease and fall silent.
+const GHOSTS: usize = 4;
+/// Short, so that renewals meet faults, and leases end within a run.
+const LEASE: Duration = Duration::from_secs(60);
+/// How often the state is looked at while a fault heals.
+const POLL: Duration = Duration::from_millis(25);
+/// The log event of a daemon that ends because its disk fails it.
+const STORE_FAILED: &str = "TANDEM-STORE-FAILED";
+/// What a daemon logs early on.
+const STARTED: &str = "API listening";
 
 /// Flags of the chaos run.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct ChaosArgs {
     /// How long to go on.
     #[arg(long, default_value_t = 3)]
@@ -38,35 +56,23 @@ pub struct ChaosArgs {
     /// Replays a run; printed by each.
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Only these faults, separated by commas.
+    #[arg(long, value_delimiter = ',', value_enum)]
+    pub faults: Vec<FaultKind>,
     /// Print only one line of JSON at the end.
     #[arg(long)]
     pub json: bool,
-}
-
-/// What happened, in order, for the report of a failure.
-#[derive(Default)]
-pub struct Timeline(Vec<String>);
-
-impl Timeline {
-    fn note(&mut self, quiet: bool, started: model::Tick, text: &str) {
-        let line = format!("{:>7.2} s  {text}", boottime_now().since(started).as_secs_f64());
-        if !quiet {
-            println!("{line}");
-        }
-        self.0.push(line);
-    }
 }
 
 struct Run {
     lab: Lab,
     rng: Pcg64,
     checker: Checker,
-    writes: Writes,
+    registers: Registers,
+    ghosts: Ghosts,
     timeline: Timeline,
-    started: model::Tick,
-    quiet: bool,
+    faults: Faults,
     recovery: Vec<Duration>,
-    faults: usize,
 }
 
 /// Runs chaos on a built network.
@@ -75,31 +81,30 @@ struct Run {
 /// The first violation, with the seed and the timeline.
 pub async fn run(args: ChaosArgs) -> Result<()> {
     let seed = args.seed.unwrap_or_else(rand::random);
-    let lab = Lab::raise(Plan::new(EACH, EACH), "policer", LEASE_S, args.json).await?;
+    let faults = Faults::choose(&args.faults);
+    let lease_s = u32::try_from(LEASE.as_secs())?;
+    let settings = Settings {
+        own_disks: faults.has(FaultKind::DiskFull) || faults.has(FaultKind::DiskStall),
+        own_clocks: faults.has(FaultKind::Clock),
+        ..Settings::plain(EACH, lease_s, "policer")?
+    };
+    let lab = Lab::raise_with(Plan::new(EACH, EACH), settings, args.json).await?;
     let checker = Checker::start(&lab)?;
+    let registers = Registers::start(&lab).await?;
     let mut run = Run {
         lab,
         rng: Pcg64::seed_from_u64(seed),
         checker,
-        writes: Writes::default(),
-        timeline: Timeline::default(),
-        started: boottime_now(),
-        quiet: args.json,
+        registers,
+        ghosts: Ghosts::new(2 * EACH - GHOSTS..2 * EACH, LEASE),
+        timeline: Timeline::start(args.json),
+        faults,
         recovery: Vec::new(),
-        faults: 0,
     };
     let outcome = run.rounds(Duration::from_secs(60 * args.minutes)).await;
-    let violations = usize::from(outcome.is_err());
-    let mut recovery = std::mem::take(&mut run.recovery);
-    let recovered = crate::lab::probe::Percentiles::of(&mut recovery);
-    let line = json!({
-        "seed": seed,
-        "faults": run.faults,
-        "violations": violations,
-        "recovery_ms": {"p50": recovered.p50, "max": recovered.max},
-    });
+    let line = run.line(seed, outcome.is_err());
     if let Err(error) = outcome {
-        eprintln!("chaos: seed {seed}: {error:#}\n{}", run.timeline.0.join("\n"));
+        eprintln!("chaos: seed {seed}: {error:#}\n{}", run.timeline);
         println!("{line}");
         bail!("violation with seed {seed}: {error:#}");
     }
@@ -111,72 +116,110 @@ pub async fn run(args: ChaosArgs) -> Result<()> {
 
 impl Run {
     async fn rounds(&mut self, length: Duration) -> Result<()> {
-        while boottime_now().since(self.started) < length {
+        for (kind, reason) in self.faults.skipped() {
+            self.timeline.note(&format!("no {kind}: {reason}"));
+        }
+        while self.timeline.elapsed() < length {
             self.round().await?;
         }
-        self.writes.verify(&self.lab).await?;
-        self.check_now().await
+        self.registers.finish(&self.lab).await?;
+        self.check_now().await?;
+        self.faults.all_acted()
     }
 
     async fn round(&mut self) -> Result<()> {
         let mark = self.lab.subscribers.mark();
-        let strikes = if self.rng.random_bool(0.3) { 2 } else { 1 };
-        let mut struck = Vec::new();
-        for _ in 0..strikes {
-            let nemesis = self.pick().await?;
-            self.note(&format!("strike {nemesis}"));
-            nemesis.strike(&mut self.lab).await?;
-            self.faults += 1;
-            struck.push(nemesis);
-            let apart = Duration::from_millis(self.rng.random_range(50..400));
-            self.live(apart).await;
-        }
+        let mut struck = self.strike().await?;
         let length = Duration::from_millis(self.rng.random_range(500..3000));
         self.live(length).await;
-        for nemesis in struck.iter().rev() {
-            self.note(&format!("heal {nemesis}"));
-            nemesis.heal(&mut self.lab)?;
+        let may_end: Vec<NodeName> = struck.iter().filter_map(|s| s.nemesis.may_end()).collect();
+        // The last comes off first, but for those that need the others healed.
+        struck.reverse();
+        struck.sort_by_key(|s| s.nemesis.heals_last());
+        for one in struck {
+            let (nemesis, kind) = (one.nemesis, one.nemesis.kind());
+            let acted = one.heal(&mut self.lab).await.with_context(|| format!("heal {nemesis}"))?;
+            self.faults.count(kind, acted);
+            let shown = if acted { "" } else { ", which has not shown that it acted" };
+            self.timeline.note(&format!("heal {nemesis}{shown}"));
         }
         let healed = boottime_now();
-        let whole =
-            eventually("the cluster is whole and everything flows", RECOVERY_MAX, || async {
-                let status = self.lab.cluster.status().await?;
-                ensure!(
-                    self.lab.cluster.is_ready(&status),
-                    "not whole: {}",
-                    serde_json::to_string(&status)?
-                );
-                ensure!(self.stay_flowing(healed), "some sessions are silent");
-                Ok(())
-            });
-        whole.await?;
+        self.become_whole(healed, &may_end).await?;
         let took = boottime_now().since(healed);
         self.recovery.push(took);
-        self.note(&format!("whole after {} ms", took.as_millis()));
+        self.timeline.note(&format!("whole after {} ms", took.as_millis()));
         let kept = self.stayers_kept(&mark);
         ensure!(kept.is_empty(), "sessions ended that nobody ended: subscribers {kept:?}");
         self.check_now().await
     }
 
+    async fn strike(&mut self) -> Result<Vec<Struck>> {
+        let strikes = if self.rng.random_bool(0.3) { 2 } else { 1 };
+        let mut struck: Vec<Struck> = Vec::new();
+        for _ in 0..strikes {
+            let roles = self.roles().await;
+            let kind = self.faults.draw(&mut self.rng)?;
+            let nemesis = Nemesis::draw(kind, roles, &mut self.rng);
+            if struck.iter().all(|s| s.nemesis.goes_with(nemesis)) {
+                self.timeline.note(&format!("strike {nemesis}"));
+                let one = nemesis.strike(&mut self.lab).await;
+                struck.push(one.with_context(|| format!("strike {nemesis}"))?);
+            }
+            let apart = Duration::from_millis(self.rng.random_range(50..400));
+            self.live(apart).await;
+        }
+        Ok(struck)
+    }
+
+    /// Waits until the cluster is whole and every session that stays is heard. Starts daemons again that
+    /// a disk has ended, as systemd would.
+    async fn become_whole(&mut self, healed: model::Tick, may_end: &[NodeName]) -> Result<()> {
+        loop {
+            for node in (0..self.lab.cluster.nodes()).map(NodeName) {
+                let Some(status) = self.lab.cluster.ended(node) else { continue };
+                ensure!(may_end.contains(&node), "{node} ended by itself: {status}");
+                let log = std::fs::read_to_string(self.lab.cluster.log_path(node))?;
+                // Only what it said since its last start.
+                let said = log.rsplit(STARTED).next().is_some_and(|l| l.contains(STORE_FAILED));
+                ensure!(said, "{node} ended ({status}) without {STORE_FAILED}");
+                self.timeline
+                    .note(&format!("{node} had stopped because of its disk; started again"));
+                self.faults.stopped_by_disk += 1;
+                self.lab.cluster.ensure_running(node)?;
+            }
+            let Err(error) = self.is_whole(healed).await else { return Ok(()) };
+            if boottime_now().since(healed) > RECOVERY_MAX {
+                let within = RECOVERY_MAX.as_secs();
+                return Err(error.context(format!("not whole within {within} s")));
+            }
+            let _ = tokio::time::timeout(POLL, std::future::pending::<()>()).await;
+        }
+    }
+
+    async fn is_whole(&self, healed: model::Tick) -> Result<()> {
+        let status = self.lab.cluster.status().await?;
+        ensure!(self.lab.cluster.is_ready(&status), "{}", serde_json::to_string(&status)?);
+        ensure!(self.stay_flowing(healed), "some sessions are silent");
+        Ok(())
+    }
+
     async fn check_now(&mut self) -> Result<()> {
         let owners = self.lab.watcher.owners_max();
         ensure!(owners <= 1, "{owners} nodes sent from the virtual MAC at the same time");
+        self.lab.watcher.check()?;
+        self.lab.watcher.judged().verdict()?;
         self.lab.subscribers.check()?;
         check::addresses_unique(&self.lab).await?;
+        self.registers.verdict()?;
+        self.ghosts.look(&self.lab).await?;
         self.checker.verdict()
     }
 
-    /// A nemesis that the cluster is expected to survive together with those that last already.
-    async fn pick(&mut self) -> Result<Nemesis> {
-        let owner = self.lab.cluster.owner().await;
-        let status = self.lab.cluster.status().await;
-        let leader =
-            status.ok().and_then(|s| s.leader).and_then(|n| self.lab.cluster.by_name(&n).ok());
-        let all = Nemesis::candidates(owner.ok(), leader, self.lab.cluster.nodes());
-        match all.choose(&mut self.rng) {
-            Some(nemesis) => Ok(nemesis.clone()),
-            None => bail!("nothing to strike"),
-        }
+    async fn roles(&self) -> Roles {
+        let status = self.lab.cluster.status().await.ok();
+        let leader = status.and_then(|s| s.leader).and_then(|n| self.lab.cluster.by_name(&n).ok());
+        let owner = self.lab.cluster.owner().await.ok();
+        Roles { owner, leader, nodes: self.lab.cluster.nodes() }
     }
 
     /// Lets the fault last while life goes on.
@@ -191,15 +234,15 @@ impl Run {
             } else {
                 self.lab.subscribers.dial(churn);
             }
-            if self.rng.random_bool(0.3) {
-                self.writes.spawn(&self.lab, &mut self.rng);
+            if self.rng.random_bool(0.7) {
+                self.registers.spawn(&self.lab, &mut self.rng);
             }
         }
     }
 
     fn churner(&mut self) -> usize {
         let kind = if self.rng.random_bool(0.5) { 0 } else { EACH };
-        kind + self.rng.random_range(STAY..EACH)
+        kind + self.rng.random_range(STAY..EACH - GHOSTS)
     }
 
     fn stayers() -> impl Iterator<Item = usize> {
@@ -215,7 +258,22 @@ impl Run {
         Self::stayers().filter(|i| !self.lab.subscribers.is_kept(mark, *i)).collect()
     }
 
-    fn note(&mut self, text: &str) {
-        self.timeline.note(self.quiet, self.started, text);
+    /// The line of JSON.
+    fn line(&mut self, seed: u64, violated: bool) -> serde_json::Value {
+        report::line(report::Summary {
+            seed,
+            violated,
+            faults: &self.faults,
+            recovery: std::mem::take(&mut self.recovery),
+            judged: &self.lab.watcher.judged(),
+            history: self.registers.size(),
+            leases_lapsed: self.ghosts.lapsed(),
+        })
     }
+}
+
+/// Wall clock of a node less the replicated time, from its metrics, in seconds.
+fn clock_offset_s(metrics: &str) -> Result<i64> {
+    let line = metrics.lines().find_map(|l| l.strip_prefix("tandem_clock_offset_seconds "));
+    Ok(line.context("the metrics have no tandem_clock_offset_seconds")?.trim().parse()?)
 }

@@ -1,7 +1,7 @@
 //! The main job, in a minute: subscribers dial in, the owner dies, nobody redials.
 
-use crate::lab::cluster::{GROUP, Profile, Settings};
 use crate::counters::Watch;
+use crate::lab::cluster::{GROUP, Profile, Settings};
 
 use crate::lab::faults::Fault;
 use crate::lab::probe::Percentiles;

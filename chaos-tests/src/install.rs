@@ -152,7 +152,8 @@ impl Site {
         };
         let text = fs::read_to_string(first.path(&format!("{EXAMPLES}/cluster.toml")))?;
         let (user, password) = (user_name(0), PASSWORD);
-        let text = format!("{text}\n[[subscribers]]\nusername = \"{user}\"\npassword = \"{password}\"\n");
+        let text =
+            format!("{text}\n[[subscribers]]\nusername = \"{user}\"\npassword = \"{password}\"\n");
         fs::write(first.path("root/cluster.toml"), text)?;
         let made = ctl(first, &["cluster", "init", "--config", "/root/cluster.toml"])?;
         let fingerprint = field(&made, "/ca_fingerprint")?;
@@ -223,8 +224,7 @@ impl Site {
             );
             return Ok(());
         }
-        let script =
-            "for t in /proc/$1/task/*; do [ \"$(cat $t/comm)\" != lease ] || chrt -p ${t##*/}; done";
+        let script = "for t in /proc/$1/task/*; do [ \"$(cat $t/comm)\" != lease ] || chrt -p ${t##*/}; done";
         let policy = first.run("sh", &["-c", script, "sh", &pid])?;
         ensure!(policy.contains("SCHED_FIFO"), "the lease thread is not real-time: {policy}");
         Ok(())
@@ -304,14 +304,15 @@ impl Site {
     fn purge(&self) -> Result<()> {
         let witness = &self.machines[DATA_NODES];
         witness.run("dpkg", &["--no-triggers", "--purge", "tandem"])?;
-        for gone in ["usr/sbin/bngd", "etc/tandem", "var/lib/bngd", "usr/lib/systemd/system/bngd.service"] {
+        for gone in
+            ["usr/sbin/bngd", "etc/tandem", "var/lib/bngd", "usr/lib/systemd/system/bngd.service"]
+        {
             ensure!(!witness.path(gone).exists(), "{gone} is left after a purge");
         }
         self.say("purging leaves nothing behind");
         Ok(())
     }
 }
-
 
 /// Without triggers: rebuilding the index of all manual pages takes longer than the rest.
 fn dpkg_install(machine: &Machine) -> Result<String> {

@@ -14,13 +14,17 @@
 //! network. Everything carries the prefix `tdm-` and is removed at the end, and by `lab clean`.
 
 pub mod cluster;
+pub mod disk;
 pub mod faults;
 pub mod keepalived;
+pub mod loss;
 pub mod machine;
 pub mod netns;
 pub mod probe;
+pub mod silence;
 pub mod subscribers;
 pub mod topology;
+pub mod wall;
 pub mod wire;
 
 pub use cluster::{Cluster, NodeName};

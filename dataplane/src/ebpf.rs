@@ -94,6 +94,13 @@ pub(crate) fn load(pin_dir: &Path) -> Result<(Programs, Maps, Fences), Dataplane
     Ok((Programs { ebpf, pins }, maps, fences))
 }
 
+/// Opens the fences that another process pinned.
+pub(crate) fn pinned_fences(pin_dir: &Path) -> Result<Fences, DataplaneError> {
+    let path = pin_dir.join(format!("layout{LAYOUT}")).join("fences");
+    let map = MapData::from_pin(path).map_err(map_error("fences"))?;
+    Fences::try_from(Map::Array(map)).map_err(map_error("fences"))
+}
+
 /// Returns a program of the object as the kind that it is.
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<P, DataplaneError>
 where

@@ -16,6 +16,7 @@ mod guard;
 mod kernel;
 mod link;
 mod nft;
+mod observe;
 mod packet;
 #[expect(unsafe_code, reason = "one system call that no dependency wraps")]
 mod priority;
@@ -34,6 +35,7 @@ pub use config::{
     Shaper, XdpMode,
 };
 pub use error::DataplaneError;
+pub use observe::FenceView;
 pub use packet::{PacketSocket, Received};
 pub use priority::raise_thread_priority;
 

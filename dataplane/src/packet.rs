@@ -217,9 +217,29 @@ fn finish(raw: RawReceived, buf: &mut [u8]) -> Received {
     };
     let at = raw.realtime_ns.map(|ns| {
         // Only the age is taken from the wall clock, so that a step of it matters for no longer.
-        boottime_now() - Duration::from_nanos(realtime_ns().saturating_sub(ns))
+        let (boottime, realtime) = clocks_together();
+        boottime - Duration::from_nanos(realtime.saturating_sub(ns))
     });
     Received { len, at, outgoing: raw.outgoing }
+}
+
+/// Reads both clocks at nearly one time. A thread that loses the processor between the two reads would
+/// shift the stamp by as long, so such a pair is read again, a few times.
+fn clocks_together() -> (Tick, u64) {
+    const TRIES: usize = 4;
+    const APART_MAX: Duration = Duration::from_micros(5);
+    let mut best = (Duration::MAX, Tick::ZERO, 0);
+    for _ in 0..TRIES {
+        let (before, realtime, after) = (boottime_now(), realtime_ns(), boottime_now());
+        let apart = after.since(before);
+        if apart < best.0 {
+            best = (apart, before, realtime);
+        }
+        if apart <= APART_MAX {
+            break;
+        }
+    }
+    (best.1, best.2)
 }
 
 // Classic BPF, linux/filter.h: load half-word absolute and indexed, load octet, jumps, return.

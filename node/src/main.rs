@@ -15,7 +15,13 @@ use std::process::ExitCode;
 #[command(name = "bngd", version, about, after_help = EXAMPLES)]
 struct Args {
     /// Settings of this node.
-    #[arg(long, short, global = true, env = "BNGD_CONFIG", default_value = "/etc/tandem/bngd.toml")]
+    #[arg(
+        long,
+        short,
+        global = true,
+        env = "BNGD_CONFIG",
+        default_value = "/etc/tandem/bngd.toml"
+    )]
     config: PathBuf,
     /// Log filter, such as `info` or `node=debug,info`.
     #[arg(long, global = true, env = "BNGD_LOG", default_value = "info")]

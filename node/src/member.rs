@@ -3,10 +3,10 @@
 use crate::access::{Access, Counters, Ports};
 use crate::clock;
 use crate::config::{Config, DataplaneConfig, Profile};
-use crate::disk;
-use crate::fitness::{self, Fitness};
 use crate::counters::Traffic;
 use crate::counters::wire::Record;
+use crate::disk;
+use crate::fitness::{self, Fitness};
 use crate::lease;
 use crate::management::config;
 use crate::ownership::{self, Manager};

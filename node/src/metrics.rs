@@ -55,7 +55,15 @@ fn raft(text: &mut Text, member: &Member) {
             one(revision),
         );
     }
-    store::write(text, &member.local.store.metrics());
+    let store = &member.local.store;
+    let offset_s = i128::from(clock::wall().as_secs()) - i128::from(store.now().as_secs());
+    text.family(
+        "tandem_clock_offset_seconds",
+        "gauge",
+        "Wall clock of this node less the replicated time.",
+        [(String::new(), offset_s)],
+    );
+    store::write(text, &store.metrics());
 }
 
 fn fitness(text: &mut Text, member: &Member) {
@@ -143,7 +151,13 @@ impl Text {
         self.family(name, "counter", help, rows);
     }
 
-    fn family(&mut self, name: &str, kind: &str, help: &str, rows: Rows) {
+    fn family<V: std::fmt::Display>(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = (String, V)>,
+    ) {
         // Writing to a string does not fail.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
         for (labels, value) in rows {

@@ -1,8 +1,8 @@
 //! Requests between nodes that are not Raft's: eligibility, planned switches, status.
 
 use crate::clock;
-use crate::fitness::{Fault, Fitness};
 use crate::counters::wire::Frame;
+use crate::fitness::{Fault, Fitness};
 use crate::lease;
 use dataplane::Dataplane;
 use model::{Epoch, GroupId, NodeId, Revision, SessionId};

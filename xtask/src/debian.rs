@@ -26,6 +26,10 @@ pub(crate) const LAB: Set =
 pub(crate) const PACKAGE: Set =
     Set { reason: "to make the Debian package", packages: &["dpkg-dev", "binutils"] };
 
+/// Disks and wall clocks of single nodes, for faults of those.
+pub(crate) const CHAOS: Set =
+    Set { reason: "for faults of disks and clocks", packages: &["e2fsprogs", "libfaketime"] };
+
 /// The yardstick of the benchmark. Debian starts keepalived only where it finds a configuration.
 pub(crate) const BENCH: Set =
     Set { reason: "to compare with keepalived", packages: &["keepalived", "fping"] };

@@ -126,6 +126,9 @@ pub(crate) struct Chaos {
     /// Replays the choices of an earlier run, which printed it.
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
+    /// Only these faults, separated by commas; docs/lab.md lists them.
+    #[arg(long, value_name = "F")]
+    faults: Option<String>,
     /// One line of JSON on standard output, everything else on standard error.
     #[arg(long)]
     json: bool,
@@ -142,11 +145,15 @@ impl Chaos {
     pub(crate) fn run(&self) -> Result<ExitCode> {
         need_root()?;
         let profile = Profile::of(self.release);
-        let lab = build(&[debian::BUILD, debian::LAB], profile, Chatter::of(self.json))?;
+        let sets = [debian::BUILD, debian::LAB, debian::CHAOS];
+        let lab = build(&sets, profile, Chatter::of(self.json))?;
         let mut command = host::command(lab);
         command.args(["chaos", "--minutes", &self.minutes.to_string()]);
         if let Some(seed) = self.seed {
             command.args(["--seed", &seed.to_string()]);
+        }
+        if let Some(faults) = &self.faults {
+            command.args(["--faults", faults]);
         }
         start(command, self.json)
     }

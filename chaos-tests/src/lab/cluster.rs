@@ -1,18 +1,16 @@
 //! Real `bngd` processes, one per node namespace, made a cluster through their API.
 
-use super::netns;
-use super::topology::{self, Topology, VRID, mgmt, node_ns};
+mod members;
+
+use super::topology::{Topology, mgmt, node_name, node_ns};
+use super::{disk, netns, wall};
 use anyhow::{Context as _, Result, anyhow, bail};
-use api::types::{
-    AdminInit, ClusterStatus, FailoverRequest, GroupInit, InitRequest, JoinRequest,
-    JoinTokenRequest, LoginRequest, PoolInit, SubscriberInit,
-};
-use model::{NodeRole, Secret};
+use api::types::{ClusterStatus, FailoverRequest};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -56,7 +54,7 @@ pub struct NodeName(pub usize);
 
 impl std::fmt::Display for NodeName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "n{}", self.0 + 1)
+        f.write_str(&node_name(self.0))
     }
 }
 
@@ -97,6 +95,10 @@ pub struct Settings {
     pub shapers: [&'static str; DATA_NODES],
     /// Timers.
     pub profile: Profile,
+    /// A small file system of its own for each node's data; see [`disk`].
+    pub own_disks: bool,
+    /// A wall clock of its own for each node; see [`wall`].
+    pub own_clocks: bool,
     /// What the cluster starts with besides two plain pools and the users.
     pub adjust: fn(&mut InitRequest),
 }
@@ -109,7 +111,16 @@ impl Settings {
     pub fn plain(users: usize, lease_s: u32, shaper: &'static str) -> Result<Self> {
         let shapers = [shaper; DATA_NODES];
         let (bngd, profile) = (sibling("bngd")?, Profile::Default);
-        Ok(Self { bngd, users, lease_s, shapers, profile, adjust: |_| {} })
+        Ok(Self {
+            bngd,
+            users,
+            lease_s,
+            shapers,
+            profile,
+            own_disks: false,
+            own_clocks: false,
+            adjust: |_| {},
+        })
     }
 }
 
@@ -133,9 +144,14 @@ impl Cluster {
         let children = (0..topology.nodes).map(|_| None).collect();
         let mut this =
             Self { topology, settings, children, clients, preferred: AtomicUsize::new(0) };
-        for i in 0..this.topology.nodes {
-            this.write_config(NodeName(i))?;
-            this.spawn(NodeName(i))?;
+        for node in (0..this.topology.nodes).map(NodeName) {
+            this.write_config(node)?;
+            if this.settings.own_disks {
+                let image = this.topology.data_dir(node.0).join("disk.img");
+                disk::mount(&image, &this.data(node))?;
+            }
+            this.set_clock(node, 0)?;
+            this.spawn(node)?;
         }
         this.form().await?;
         Ok(this)
@@ -193,11 +209,11 @@ impl Cluster {
     fn write_config(&self, node: NodeName) -> Result<()> {
         let dir = self.topology.data_dir(node.0);
         std::fs::create_dir_all(&dir)?;
-        let witness = node.0 + 1 == self.topology.nodes;
+        let witness = self.is_witness(node);
         let role = if witness { "witness" } else { "data" };
         let mut text = format!(
             "[node]\nname = \"{node}\"\nrole = \"{role}\"\ndata_dir = \"{}\"\n\n[cluster]\naddress = \"{}\"\nprofile = \"{}\"\n",
-            dir.join("data").display(),
+            self.data(node).display(),
             mgmt(node.0),
             self.settings.profile.name()
         );
@@ -218,7 +234,11 @@ impl Cluster {
         let dir = self.topology.data_dir(node.0);
         let log = File::options().create(true).append(true).open(dir.join("bngd.log"))?;
         // `nsenter`, not `ip netns exec`: the latter mounts a fresh /sys, where pinned BPF objects are not seen.
-        let child = Command::new("nsenter")
+        let mut command = Command::new("nsenter");
+        if self.settings.own_clocks {
+            wall::preload(&mut command, &dir.join("clock"))?;
+        }
+        let child = command
             .arg(format!("--net=/run/netns/{}", node_ns(node.0)))
             .arg(&self.settings.bngd)
             .arg("--config")
@@ -232,29 +252,22 @@ impl Cluster {
         Ok(())
     }
 
-    async fn form(&mut self) -> Result<()> {
-        self.answering(NodeName(0)).await?;
-        let slow = client_of(0, FORMING)?;
-        slow.cluster_init(&self.init_request(), &self.bootstrap(NodeName(0))?).await?;
-        let login = LoginRequest { username: ADMIN.0.into(), password: Secret::new(ADMIN.1) };
-        let token = slow.login(&login).await?.data.access_token;
-        self.clients = self.clients.iter().map(|c| c.with_token(token.clone())).collect();
-        let slow = slow.with_token(token);
-        for i in 1..self.nodes() {
-            let role = if i + 1 == self.nodes() { NodeRole::Witness } else { NodeRole::Data };
-            let request = JoinTokenRequest { role: Some(role), ..JoinTokenRequest::default() };
-            let ticket = slow.join_token(&request).await?.data;
-            self.answering(NodeName(i)).await?;
-            let join = JoinRequest { token: ticket.token };
-            let joined =
-                client_of(i, FORMING)?.cluster_join(&join, &self.bootstrap(NodeName(i))?).await;
-            joined.with_context(|| {
-                format!("n{} joins; its log: {}", i + 1, self.log_path(NodeName(i)).display())
-            })?;
-        }
-        self.wait("all nodes vote and a data node owns the group", FORMING, |s| self.is_ready(s))
-            .await?;
-        Ok(())
+    /// Steps the wall clock of a node's daemon, running or not, to the true time and `offset_s`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set_clock(&self, node: NodeName, offset_s: i64) -> Result<()> {
+        wall::set(&self.topology.data_dir(node.0).join("clock"), offset_s)
+    }
+
+    fn is_witness(&self, node: NodeName) -> bool {
+        node.0 + 1 == self.nodes()
+    }
+
+    /// Data directory of a node's daemon.
+    #[must_use]
+    pub fn data(&self, node: NodeName) -> PathBuf {
+        self.topology.data_dir(node.0).join("data")
     }
 
     /// Every node votes, the group's fence is open, and every data node that is up could take it.
@@ -269,63 +282,10 @@ impl Cluster {
                 .all(|g| g.fence == Some(model::Fence::Open) && g.nodes.iter().all(|n| n.eligible))
     }
 
-    fn bootstrap(&self, node: NodeName) -> Result<Secret> {
-        let path = self.topology.data_dir(node.0).join("data/bootstrap-token");
-        Ok(Secret::new(std::fs::read_to_string(&path).with_context(|| path.display().to_string())?))
-    }
-
-    /// Waits until a node's API answers.
-    async fn answering(&self, node: NodeName) -> Result<()> {
-        eventually(&format!("{node} answers"), FORMING, || async {
-            self.clients[node.0].health().await.map(|_| ()).map_err(|e| anyhow!(e))
-        })
-        .await
-        .map_err(|e| anyhow!("{e:#}; its log: {}", self.log_path(node).display()))
-    }
-
     /// The daemon's log.
     #[must_use]
     pub fn log_path(&self, node: NodeName) -> PathBuf {
         self.topology.data_dir(node.0).join("bngd.log")
-    }
-
-    fn init_request(&self) -> InitRequest {
-        let pool = |name: &str, service: &str, net: u8| PoolInit {
-            name: name.into(),
-            group: GROUP.into(),
-            service: service.into(),
-            range: format!("100.{net}.0.2-100.{net}.255.254"),
-            prefix_len: 16,
-            gateway: format!("100.{net}.0.1"),
-            dns: vec!["192.0.2.53".into(), "192.0.2.54".into()],
-            lease_s: self.settings.lease_s,
-            nat: None,
-            rate: None,
-        };
-        let mut request = InitRequest {
-            cluster_name: "lab".into(),
-            admin: AdminInit { username: ADMIN.0.into(), password: Secret::new(ADMIN.1) },
-            groups: vec![GroupInit {
-                name: GROUP.into(),
-                vrid: u32::from(VRID),
-                core_address: format!("{}/24", topology::CORE_VIP),
-                ac_name: "tandem-lab".into(),
-                services: vec!["pppoe".into(), "dhcp".into()],
-                preferred: vec![],
-            }],
-            pools: vec![pool("pppoe", "pppoe", 64), pool("dhcp", "dhcp", 65)],
-            subscribers: (0..self.settings.users)
-                .map(|i| SubscriberInit {
-                    username: user_name(i),
-                    password: Secret::new(PASSWORD),
-                    rate: None,
-                    address: None,
-                    pool: None,
-                })
-                .collect(),
-        };
-        (self.settings.adjust)(&mut request);
-        request
     }
 
     /// Waits until the cluster's own status satisfies `good`.
@@ -431,6 +391,20 @@ impl Cluster {
     /// Whether a node's daemon still runs.
     pub fn is_running(&mut self, node: NodeName) -> bool {
         self.children[node.0].as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(None)))
+    }
+
+    /// How a node's daemon ended by itself; `None` while it runs, and when the lab has ended it.
+    pub fn ended(&mut self, node: NodeName) -> Option<ExitStatus> {
+        self.children[node.0].as_mut().and_then(|c| c.try_wait().ok().flatten())
+    }
+
+    /// Process state of a node's daemon, the letter of proc(5): `T` is stopped by a signal.
+    #[must_use]
+    pub fn process_state(&self, node: NodeName) -> Option<char> {
+        let pid = self.children[node.0].as_ref()?.id();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name of the program stands in parentheses and may hold anything.
+        stat.rsplit_once(") ")?.1.chars().next()
     }
 }
 

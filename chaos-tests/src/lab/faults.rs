@@ -1,7 +1,7 @@
 //! What can happen to a node, and how it is undone.
 
 use super::cluster::{Cluster, NodeName};
-use super::netns::ip_batch;
+use super::netns::{ip_batch, run};
 use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
@@ -85,6 +85,17 @@ impl FromStr for Fault {
             None => bail!("{s:?} is none of kill, pause, power, partition, planned"),
         }
     }
+}
+
+/// Whether a cable of a node is up at the switch's end.
+///
+/// # Errors
+/// When `ip` does not tell.
+pub fn is_up(cable: &str, node: NodeName) -> Result<bool> {
+    let shown =
+        run("ip", &["-n", "tdm-sw", "-o", "link", "show", "dev", &format!("{cable}-{node}")])?;
+    let flags = shown.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
+    Ok(flags.is_some_and(|(flags, _)| flags.split(',').any(|f| f == "UP")))
 }
 
 /// Takes cables of a node down or up, in one `ip` process, at the switch's end.

@@ -116,12 +116,7 @@ impl Machine {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub fn run_with(
-        &self,
-        program: &str,
-        args: &[&str],
-        env: &[(&str, &str)],
-    ) -> Result<String> {
+    pub fn run_with(&self, program: &str, args: &[&str], env: &[(&str, &str)]) -> Result<String> {
         let out = Command::new("timeout")
             .args([COMMAND_S, "nsenter", "-t", &self.init.to_string(), "-a", "--", program])
             .args(args)
@@ -158,7 +153,8 @@ impl Machine {
     /// # Errors
     /// When there is none.
     pub fn keep_journal(&self) -> Result<()> {
-        let text = self.run("journalctl", &["--no-pager", "-o", "short-iso-precise", "-u", "bngd"])?;
+        let text =
+            self.run("journalctl", &["--no-pager", "-o", "short-iso-precise", "-u", "bngd"])?;
         let dir = Path::new(WORK_DIR).join(format!("n{}", self.node + 1));
         fs::create_dir_all(&dir)?;
         Ok(fs::write(dir.join("bngd.log"), text)?)
@@ -251,8 +247,9 @@ pub fn init(node: usize) -> Result<()> {
     system_folders(&root)?;
     fs::write(root.join("etc/hostname"), format!("n{}\n", node + 1))?;
     for unit in MASKED {
-        symlink("/dev/null", root.join("etc/systemd/system").join(unit))
-            .or_else(|e| if e.kind() == std::io::ErrorKind::AlreadyExists { Ok(()) } else { Err(e) })?;
+        symlink("/dev/null", root.join("etc/systemd/system").join(unit)).or_else(|e| {
+            if e.kind() == std::io::ErrorKind::AlreadyExists { Ok(()) } else { Err(e) }
+        })?;
     }
     std::env::set_current_dir(&root)?;
     // Both in one place: the old root comes to lie on the new one, and goes.

@@ -182,6 +182,7 @@ impl Shared {
 pub(crate) enum Wish {
     Dial(usize),
     HangUp(usize),
+    Vanish(usize),
 }
 
 /// Running subscribers. Dropping them stops the threads; nobody hangs up.
@@ -252,6 +253,19 @@ impl Subscribers {
     /// One subscriber hangs up, in order.
     pub fn hang_up(&self, i: usize) {
         self.wish(Wish::HangUp(i));
+    }
+
+    /// One subscriber falls silent without a word, and stays so until it dials anew. Returns when it has.
+    ///
+    /// # Errors
+    /// When the thread does not do it in time.
+    pub async fn vanish(&self, i: usize) -> Result<()> {
+        self.wish(Wish::Vanish(i));
+        super::cluster::eventually("a subscriber falls silent", Duration::from_secs(5), || async {
+            anyhow::ensure!(self.shared.seen[i].address().is_none(), "it has an address");
+            Ok(())
+        })
+        .await
     }
 
     fn wish(&self, wish: Wish) {

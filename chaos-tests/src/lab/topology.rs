@@ -1,13 +1,14 @@
 //! Namespaces, bridges and addresses of a lab.
 
 use super::netns::{self, ip_batch, run};
+use super::{disk, wall};
 use anyhow::{Result, bail};
 use model::MacAddr;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where the nodes of a lab keep their data.
 pub const WORK_DIR: &str = "/run/tandem-lab";
@@ -32,6 +33,12 @@ pub struct Topology {
 #[must_use]
 pub fn mgmt(i: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 255, 0, u8::try_from(i + 1).unwrap_or(u8::MAX))
+}
+
+/// Name of node `i`, from 0.
+#[must_use]
+pub fn node_name(i: usize) -> String {
+    format!("n{}", i + 1)
 }
 
 /// Namespace of node `i`, from 0.
@@ -192,6 +199,8 @@ pub fn clean() -> Result<usize> {
         run("ip", &["netns", "del", ns])?;
     }
     super::machine::clean();
+    disk::unmount_below(Path::new(WORK_DIR))?;
+    wall::clean_up()?;
     for dir in [PathBuf::from(WORK_DIR), PathBuf::from(PIN_ROOT)] {
         if dir.exists() {
             std::fs::remove_dir_all(&dir)?;

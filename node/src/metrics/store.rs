@@ -16,7 +16,11 @@ pub(super) fn write(text: &mut Text, store: &StoreMetrics) {
         one(microseconds(&store.flush)),
     );
     text.gauge("tandem_log_bytes", "Size of the log on disk.", one(store.log_octets));
-    text.counter("tandem_commits_total", "Proposals of this node that were answered.", one(store.commit.count));
+    text.counter(
+        "tandem_commits_total",
+        "Proposals of this node that were answered.",
+        one(store.commit.count),
+    );
     text.counter(
         "tandem_commit_microseconds_total",
         "Time from proposals of this node to their answers.",

@@ -121,8 +121,8 @@ impl Server {
 
     /// Consumes one discovery packet that arrived `from` a host, addressed `to` us or to all.
     ///
-    /// `wall` is the node's wall clock: it dates the cookies, which the next owner of the group must
-    /// accept. The answer always has exactly one action.
+    /// `wall` is the cluster's replicated time: it dates the cookies, which the next owner of the group
+    /// must accept. The answer always has exactly one action.
     ///
     /// - A PADI for a service that is not offered gets no answer (RFC 2516 §5.2).
     /// - A PADR without a cookie, or with one that is not ours, gets no answer: its source address

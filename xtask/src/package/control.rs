@@ -21,7 +21,10 @@ pub(super) fn write(root: &Path, scratch: &Path, release: &Release) -> Result<()
         .replace("@ARCH@", &release.architecture)
         .replace("@SIZE_KIB@", &octets.div_ceil(1024).to_string())
         .replace("@SHLIBS@", &libraries(root, scratch)?);
-    ensure!(!text.contains('@') || text.matches('@').count() == 1, "a placeholder is left:\n{text}");
+    ensure!(
+        !text.contains('@') || text.matches('@').count() == 1,
+        "a placeholder is left:\n{text}"
+    );
     let debian = root.join("DEBIAN");
     fs::create_dir(&debian)?;
     fs::write(debian.join("control"), text)?;

@@ -24,8 +24,8 @@ fn cargo(args: &[&str]) -> Result<Done> {
 }
 
 pub(super) fn packages(_: &mut Notes) -> Result<Done> {
-    debian::ensure(&[debian::BUILD, debian::LAB, debian::CLIENTS, debian::PACKAGE], Chatter::Stdout)
-        .map(|()| passed())
+    let sets = [debian::BUILD, debian::LAB, debian::CHAOS, debian::CLIENTS, debian::PACKAGE];
+    debian::ensure(&sets, Chatter::Stdout).map(|()| passed())
 }
 
 pub(super) fn format(_: &mut Notes) -> Result<Done> {
@@ -230,7 +230,13 @@ fn chaos_verdict(value: &Value) -> Result<Done> {
     ensure!(violations < 1.0, "{violations} violations with seed {seed}");
     ensure!(faults >= 1.0, "nothing was struck with seed {seed}");
     let recovery = number(value, "/recovery_ms/max")?;
-    Ok(Done::Passed(format!("{faults} faults, recovery at most {recovery} ms, seed {seed}")))
+    let skipped = value.get("skipped").and_then(Value::as_object).cloned().unwrap_or_default();
+    let without = match skipped.keys().map(String::as_str).collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => none,
+        kinds => format!(", without {kinds}"),
+    };
+    let text = format!("{faults} faults{without}, recovery at most {recovery} ms, seed {seed}");
+    Ok(Done::Passed(text))
 }
 
 /// Runs a program, shows what it prints, and notes the tests that it left out.
@@ -268,6 +274,12 @@ mod tests {
         let line = |faults: u32, violations: u32| json!({"seed": u64::MAX, "faults": faults, "violations": violations, "recovery_ms": {"p50": 1, "max": 2}});
         let good = chaos_verdict(&line(9, 0)).unwrap();
         assert!(matches!(good, Done::Passed(text) if text.ends_with("seed 18446744073709551615")));
+        let mut without = line(9, 0);
+        without["skipped"] = json!({"clock": "the package libfaketime is missing"});
+        let passed = chaos_verdict(&without).unwrap();
+        assert!(
+            matches!(passed, Done::Passed(text) if text.starts_with("9 faults, without clock, recovery"))
+        );
         assert!(chaos_verdict(&line(9, 1)).is_err());
         assert!(chaos_verdict(&line(0, 0)).is_err());
     }

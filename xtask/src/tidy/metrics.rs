@@ -72,9 +72,11 @@ mod tests {
 
     #[test]
     fn a_metric_is_emitted_described_and_only_then_used() {
-        let code = source("node/src/metrics/a.rs", "text.gauge(\"tandem_up\", \"Of tandem_old.\");");
+        let code =
+            source("node/src/metrics/a.rs", "text.gauge(\"tandem_up\", \"Of tandem_old.\");");
         let page = source(DOCUMENT, "| `tandem_up` | gauge | | is up |\n| metric | type |\n");
-        let board = source("deploy/grafana/a.json", "\"expr\": \"rate(tandem_up{a=\\\"b\\\"}[5m])\"");
+        let board =
+            source("deploy/grafana/a.json", "\"expr\": \"rate(tandem_up{a=\\\"b\\\"}[5m])\"");
         assert_eq!(check(&[code, page, board]), Vec::<String>::new());
 
         let code = source("node/src/metrics.rs", "\n\"tandem_new\"");

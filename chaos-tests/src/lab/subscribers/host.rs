@@ -176,6 +176,14 @@ impl Host {
         }
     }
 
+    /// Forgets everything, and says nothing more.
+    pub fn vanish(&mut self) {
+        *self = match self.kind {
+            Kind::Pppoe { .. } => Self::pppoe(self.index),
+            Kind::Dhcp { .. } => Self::dhcp(self.index),
+        };
+    }
+
     /// When [`Host::on_time`] is next due.
     #[must_use]
     pub fn deadline(&self) -> Option<Tick> {

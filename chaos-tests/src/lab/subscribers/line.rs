@@ -86,6 +86,12 @@ impl Line {
                         self.shared.seen[i].address.store(0, Ordering::Release);
                         self.settle(i);
                     }
+                    Wish::Vanish(i) => {
+                        self.dialling.retain(|d| *d != i);
+                        self.hosts[i].vanish();
+                        self.settle(i);
+                        self.shared.seen[i].address.store(0, Ordering::Release);
+                    }
                 }
             }
             self.dial_due(now);
