@@ -10,7 +10,9 @@ mod shaping;
 mod tap;
 mod vlans;
 
-use crate::lab::cluster::{ADMIN, DATA_NODES, GROUP, NodeName, Settings, mgmt_urls, user_name};
+use crate::lab::cluster::{
+    ADMIN, DATA_NODES, GROUP, NodeName, Settings, mgmt_urls, sibling, user_name,
+};
 use crate::lab::faults::Fault;
 use crate::lab::subscribers::{Plan, Tagging};
 use crate::lab::topology::{self, WORK_DIR};

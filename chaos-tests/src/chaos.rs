@@ -15,7 +15,7 @@ mod report;
 
 pub use nemesis::FaultKind;
 
-use crate::lab::cluster::{NodeName, Settings, sibling};
+use crate::lab::cluster::{NodeName, Settings};
 use crate::lab::subscribers::Plan;
 use crate::lab::topology;
 use crate::scenario::Lab;

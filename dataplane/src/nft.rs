@@ -3,7 +3,7 @@ use crate::config::{Config, GroupConfig};
 use crate::error::DataplaneError;
 use crate::table::Step;
 use crate::tool::NFT;
-use model::{GroupId, NatBlock};
+use model::{GroupId, NatBlock, NatPool};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -96,27 +96,7 @@ impl Nft {
         for pool in groups.values().flat_map(|g| &g.pools) {
             let net = format!("{}/{}", pool.network, pool.prefix_len);
             if let (Some(core), Some(nat)) = (&cfg.core, &pool.nat) {
-                // What belongs to a flow has its private address by now. All else would go back to the
-                // router, and come again until its TTL is used up.
-                let (first, last) = (nat.public.first, nat.public.last);
-                let _ = writeln!(
-                    s,
-                    "add rule inet {t} forward iifname \"{core}\" ip daddr {first}-{last} counter drop"
-                );
-                // Nobody outside reaches a private address but through a flow that it began.
-                let _ = writeln!(
-                    s,
-                    "add rule inet {t} forward iifname \"{core}\" ip daddr {net} \
-                     ct direction original counter drop"
-                );
-                // Here, before connection tracking remembers the flow: it would stay untranslated when its
-                // session gets a block. `core_egress` drops what comes past these rules.
-                let (mask, sign) = (MARK_SIGN_MASK, MARK_SIGN);
-                let _ = writeln!(
-                    s,
-                    "add rule inet {t} guard oifname \"{core}\" meta mark and {mask:#x} == {sign:#x} \
-                     ip saddr {net} counter name {UNTRANSLATED} drop"
-                );
+                guard_private(&mut s, t, core, &net, nat);
             }
             for way in ["saddr", "daddr"] {
                 if pool.nat.is_none() {
@@ -229,6 +209,31 @@ fn parse_element(element: &Value) -> Option<(Ipv4Addr, NatBlock)> {
         None => (port(ports)?, port(ports)?),
     };
     Some((address, NatBlock { public, first_port, last_port }))
+}
+
+/// Nothing private leaves untranslated, and nothing reaches a private address that it did not ask for.
+fn guard_private(s: &mut String, t: &str, core: &str, net: &str, nat: &NatPool) {
+    // What belongs to a flow has its private address by now. All else would go back to the
+    // router, and come again until its TTL is used up.
+    let (first, last) = (nat.public.first, nat.public.last);
+    let _ = writeln!(
+        s,
+        "add rule inet {t} forward iifname \"{core}\" ip daddr {first}-{last} counter drop"
+    );
+    // Nobody outside reaches a private address but through a flow that it began.
+    let _ = writeln!(
+        s,
+        "add rule inet {t} forward iifname \"{core}\" ip daddr {net} \
+         ct direction original counter drop"
+    );
+    // Here, before connection tracking remembers the flow: it would stay untranslated when its
+    // session gets a block. `core_egress` drops what comes past these rules.
+    let (mask, sign) = (MARK_SIGN_MASK, MARK_SIGN);
+    let _ = writeln!(
+        s,
+        "add rule inet {t} guard oifname \"{core}\" meta mark and {mask:#x} == {sign:#x} \
+         ip saddr {net} counter name {UNTRANSLATED} drop"
+    );
 }
 
 #[cfg(test)]

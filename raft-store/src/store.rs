@@ -9,7 +9,6 @@ mod status;
 mod types;
 
 use crate::command::Command;
-use crate::fatal::Fatal;
 use crate::identity::Identity;
 use crate::log::{DiskHealth, LogEngine, Writer};
 use crate::metrics::{Counters, StoreMetrics};

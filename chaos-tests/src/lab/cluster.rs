@@ -5,7 +5,7 @@ mod members;
 use super::topology::{Topology, mgmt, node_name, node_ns};
 use super::{disk, netns, wall};
 use anyhow::{Context as _, Result, anyhow, bail};
-use api::types::{ClusterStatus, FailoverRequest};
+use api::types::{ClusterStatus, FailoverRequest, InitRequest};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::File;
