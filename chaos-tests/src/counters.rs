@@ -145,14 +145,15 @@ impl Watch {
     /// counters.
     #[must_use]
     pub fn missing(before: &Still, after: &Still) -> u64 {
-        let missing = |(i, (now, arrived)): (&usize, &(Reading, [u64; 2]))| {
-            let (was, had_arrived) = before.0[i];
-            (0..2).map(move |way| {
+        let mut most = 0;
+        for (i, (now, arrived)) in &after.0 {
+            let Some((was, had_arrived)) = before.0.get(i) else { continue };
+            for way in 0..2 {
                 let counted = now.0[way].saturating_sub(was.0[way]);
-                (arrived[way] - had_arrived[way]).saturating_sub(counted)
-            })
-        };
-        after.0.iter().flat_map(missing).max().unwrap_or(0)
+                most = most.max((arrived[way] - had_arrived[way]).saturating_sub(counted));
+            }
+        }
+        most
     }
 
     /// Packets of one session and direction that an owner counts between two reports.

@@ -7,6 +7,7 @@ use node::config::{Config, ConfigError};
 use node::daemon::{Daemon, DaemonError};
 use node::member::MemberError;
 use raft_store::OpenError;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -96,6 +97,9 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
             ExitCode::from(EXIT_STORE_DAMAGED)
         }
         MemberError::Dataplane(DataplaneError::Privilege { .. }) => {
+            ExitCode::from(EXIT_NO_PERMISSION)
+        }
+        MemberError::Socket { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
             ExitCode::from(EXIT_NO_PERMISSION)
         }
         MemberError::Store(_)

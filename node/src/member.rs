@@ -46,7 +46,7 @@ pub enum MemberError {
     },
     /// An interface could not be read.
     #[error(
-        "cannot open {interface} for control frames: {source}; does the interface exist, and is the daemon root?"
+        "cannot open {interface} for control frames: {source}; does the interface exist, and has the daemon CAP_NET_RAW?"
     )]
     Socket {
         /// The interface.

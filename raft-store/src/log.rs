@@ -4,6 +4,8 @@
 //! never trusted: each record carries its own checksum and index, the whole store is verified at open, and a second file
 //! (the [mark](mark::Mark)) remembers what was acknowledged, so that an engine that quietly forgot the tail is caught.
 
+#[cfg(test)]
+mod cost;
 mod disk;
 mod frame;
 mod mark;

@@ -7,8 +7,8 @@ mod cluster_common;
 use cluster_common::{Cluster, PATIENCE, has, put, until};
 use model::{Collection, NodeId, Revision, Secret, Subscriber};
 use raft_store::{
-    Bootstrap, Change, Command, DocKey, DocumentOp, Expect, LEVEL_SUPPORTED, OpenError, Refusal,
-    Reply,
+    Bootstrap, Change, Command, DocKey, DocumentBatch, DocumentOp, Expect, LEVEL_SUPPORTED,
+    OpenError, Refusal, Reply,
 };
 use std::path::{Path, PathBuf};
 use tokio::time::timeout;
@@ -166,6 +166,40 @@ async fn documents_written_on_any_node_are_seen_on_all_and_conflicts_are_answere
         }
     };
     assert_eq!(timeout(PATIENCE, seen).await.expect("a change comes"), first.revision);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_largest_batch_passes_log_network_and_snapshot_and_a_larger_entry_is_refused() {
+    let mut cluster = Cluster::started(3).await;
+    let collection = Collection::Config;
+    let octets = collection.limits().value_octets_max;
+    let put = |key: &str, octets| DocumentOp::Put {
+        collection,
+        key: DocKey::Named(key.to_owned()),
+        value: vec![b'x'; octets],
+        expect: Expect::Any,
+    };
+    let largest = vec![put("a", octets), put("b", DocumentBatch::OCTETS_MAX - octets)];
+    let done = cluster.store(2).propose(Command::Documents(largest.into())).await.unwrap();
+    assert!(matches!(done.reply, Reply::Documents { .. }), "{done:?}");
+    let too_large = (0..5).map(|_| put("c", octets)).collect::<Vec<_>>();
+    for n in 1..=3 {
+        let batch = Command::Documents(too_large.clone().into());
+        let refused = cluster.store(n).propose(batch).await.unwrap();
+        assert!(matches!(refused.reply, Reply::Refused(Refusal::Invalid(_))), "{refused:?}");
+        assert_eq!(refused.revision, Revision(0), "an entry that fits no message is not appended");
+    }
+    cluster.all_applied(done.revision).await;
+    cluster.store(3).snapshot_and_purge().await.unwrap();
+    cluster.stop(NodeId(3)).await;
+    cluster.start(NodeId(3)).await;
+    cluster.all_applied(done.revision).await;
+    for store in cluster.stores.values() {
+        let state = store.state();
+        let lengths: Vec<_> =
+            state.documents(collection).map(|(key, doc)| (key, doc.value.len())).collect();
+        assert_eq!(lengths, [("a", octets), ("b", DocumentBatch::OCTETS_MAX - octets)]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

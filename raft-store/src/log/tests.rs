@@ -127,9 +127,11 @@ async fn a_store_of_another_node_is_refused() {
     assert!(matches!(refused.err(), Some(LogError::Owner { .. })));
 }
 
+/// Changes something behind the log's back and closes the engine.
 fn tamper(engine: impl LogEngine, change: impl FnOnce(&dyn LogEngine)) {
     change(&engine);
     engine.flush().unwrap();
+    drop(engine);
 }
 
 /// A log of 20 entries and a vote, closed.

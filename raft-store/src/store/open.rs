@@ -57,7 +57,7 @@ fn open_vault(cfg: &StoreConfig) -> Result<Arc<Vault>, OpenError> {
     key_file::load(&cfg.key_file, store_exists).map(Arc::new).map_err(|e| match e {
         KeyFileError::Missing => OpenError::KeyMissing { key_file: key_file(), dir: dir.clone() },
         KeyFileError::Unusable(reason) => OpenError::KeyFile { key_file: key_file(), reason },
-        KeyFileError::Io(source) => OpenError::Io { dir: key_file(), source },
+        KeyFileError::Io(e) => OpenError::KeyFile { key_file: key_file(), reason: e.to_string() },
     })
 }
 

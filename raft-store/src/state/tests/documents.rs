@@ -41,10 +41,9 @@ fn batch(ops: Vec<DocumentOp>) -> Command {
 /// Runs a batch that must go through.
 #[track_caller]
 fn run(cluster: &mut Cluster, ops: Vec<DocumentOp>) -> Vec<String> {
-    match cluster.run(batch(ops)) {
-        Reply::Documents { keys } => keys,
-        other => panic!("{other:?}"),
-    }
+    let reply = cluster.run(batch(ops));
+    let Reply::Documents { keys } = reply else { panic!("{reply:?}") };
+    keys
 }
 
 fn changed(collection: Collection, key: &str) -> Change {
