@@ -269,15 +269,8 @@ impl Config {
                 format!("{address} is no address that peers can reach; give this node's own");
             return Err(at(raw.cluster.address.span().start, "cluster.address", problem));
         }
-        let disk_slow = match &raw.node.disk_slow_ms {
-            Some(ms) if !DISK_SLOW_MS.contains(ms.get_ref()) => {
-                let (min, max) = (DISK_SLOW_MS.start(), DISK_SLOW_MS.end());
-                let problem = format!("{} is not within {min} to {max}", ms.get_ref());
-                return Err(at(ms.span().start, "node.disk_slow_ms", problem));
-            }
-            Some(ms) => Duration::from_millis(*ms.get_ref()),
-            None => raw.cluster.profile.disk_slow(),
-        };
+        let disk_slow = disk_slow(raw.node.disk_slow_ms.as_ref(), raw.cluster.profile)
+            .map_err(|(offset, p)| at(offset, "node.disk_slow_ms", p))?;
         let api_listen = raw.api.listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8443)));
         let api_tls = match (raw.api.tls_cert, raw.api.tls_key) {
             (Some(cert), Some(key)) => Some((cert.into_inner(), key)),
@@ -326,6 +319,15 @@ impl Config {
             dataplane,
         })
     }
+}
+
+fn disk_slow(set: Option<&Spanned<u64>>, profile: Profile) -> Result<Duration, (usize, String)> {
+    let Some(ms) = set else { return Ok(profile.disk_slow()) };
+    if DISK_SLOW_MS.contains(ms.get_ref()) {
+        return Ok(Duration::from_millis(*ms.get_ref()));
+    }
+    let (min, max) = (DISK_SLOW_MS.start(), DISK_SLOW_MS.end());
+    Err((ms.span().start, format!("{} is not within {min} to {max}", ms.get_ref())))
 }
 
 /// Where the key is. A relative path would be another file after a start from elsewhere.

@@ -162,6 +162,8 @@ impl Traffic {
                 | Change::NodeChanged(_)
                 | Change::SubscriberChanged(_)
                 | Change::ApiUserChanged(_)
+                | Change::DocumentPut { .. }
+                | Change::DocumentDeleted { .. }
                 | Change::ClusterChanged => {}
             }
         }

@@ -89,9 +89,12 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
     if error.is::<ConfigError>() {
         return ExitCode::from(EXIT_CONFIG);
     }
-    let Some(DaemonError::Member(member)) = error.downcast_ref::<DaemonError>() else {
-        return ExitCode::FAILURE;
-    };
+    let daemon = error.downcast_ref::<DaemonError>();
+    // The machine does not keep the timer profile of the configuration: a restart changes nothing.
+    if let Some(DaemonError::Profile(_)) = daemon {
+        return ExitCode::from(EXIT_CONFIG);
+    }
+    let Some(DaemonError::Member(member)) = daemon else { return ExitCode::FAILURE };
     match member {
         MemberError::Store(OpenError::Corrupt { .. } | OpenError::Owner { .. }) => {
             ExitCode::from(EXIT_STORE_DAMAGED)

@@ -48,6 +48,7 @@ fn config(name: &str, role: NodeRole, dir: &std::path::Path) -> Config {
         name: name.into(),
         role,
         data_dir: dir.join(name),
+        storage_key: dir.join(name).join("storage.key"),
         raft_addr: free(),
         lease_addr: free(),
         // Patient, since the machine that runs this may have other work.

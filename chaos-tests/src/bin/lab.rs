@@ -61,7 +61,11 @@ fn run(task: Task) -> Result<()> {
         Task::Machine { node } => return machine::outer(node),
         Task::MachineInit { node } => return machine::init(node),
         Task::Install(ref args) if install::skip(args)? => return Ok(()),
-        Task::Install(_) | Task::Demo(_) | Task::BenchFailover(_) | Task::Chaos(_) => {}
+        Task::Install(_)
+        | Task::Demo(_)
+        | Task::Access(_)
+        | Task::BenchFailover(_)
+        | Task::Chaos(_) => {}
     }
     rustls::crypto::ring::default_provider()
         .install_default()

@@ -76,6 +76,7 @@ mod tests {
         };
         let (data, witness) = (NodeRole::Data, NodeRole::Witness);
         let command = Command::Bootstrap(Box::new(Bootstrap {
+            level: raft_store::LEVEL_SUPPORTED,
             cluster_id: ClusterId("test".into()),
             nodes: vec![node(1, data), node(2, data), node(3, witness)],
             groups: vec![],

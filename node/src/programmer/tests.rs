@@ -47,6 +47,7 @@ async fn store(dir: &std::path::Path) -> Store {
         node: NodeId(1),
         cluster_id: cluster_id.clone(),
         data_dir: dir.to_owned(),
+        key_file: dir.join("storage.key"),
         listen: "127.0.0.1:0".parse().unwrap(),
         identity: Identity {
             node: NodeId(1),

@@ -79,7 +79,8 @@ async fn an_entry_that_this_build_cannot_decode_stops_the_node_and_is_not_skippe
 fn machine_at(dir: &std::path::Path) -> (Machine, Arc<Published>, Arc<SnapshotDir>) {
     let cluster = ClusterId("lab".to_owned());
     let published = Arc::new(Published::new(Arc::new(Counters::default())));
-    let snapshots = Arc::new(SnapshotDir::open(dir.to_owned(), cluster.clone()).unwrap());
+    let vault = Arc::new(Vault::new(&[7; 32]));
+    let snapshots = Arc::new(SnapshotDir::open(dir.to_owned(), cluster.clone(), vault).unwrap());
     let machine = Machine::new(cluster, Arc::clone(&published), Arc::clone(&snapshots), 0);
     (machine, published, snapshots)
 }
@@ -97,6 +98,7 @@ fn snapshot(level: u32) -> (super::SnapshotMeta, Vec<crate::Section>) {
         api_addr: address,
     };
     let bootstrap = crate::Bootstrap {
+        level: crate::LEVEL_SUPPORTED,
         cluster_id: ClusterId("lab".to_owned()),
         nodes: vec![node],
         groups: vec![],
