@@ -536,7 +536,9 @@ pub async fn feed_lease(local: Local) {
             state.nodes().filter(|n| n.id != local.me).map(|n| (n.id, n.lease_addr)).collect();
         local.lease.set_peers(peers);
         let newest = &status.membership;
-        if status.committed >= newest.log_index && newest.log_index > committed.log_index {
+        // The first membership of a new cluster is the entry 0.
+        let is_news = committed.voters.is_empty() || newest.log_index > committed.log_index;
+        if status.committed >= newest.log_index && is_news {
             let voters = newest.voters.iter().map(|set| set.iter().copied().collect()).collect();
             committed = quorum_lease::Membership { log_index: newest.log_index, voters };
         }

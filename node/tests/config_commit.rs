@@ -81,10 +81,10 @@ async fn a_commit_changes_pools_and_settings_in_one_step_and_a_rollback_brings_t
         "group": "dev", "service": "pppoe", "range": "100.70.0.2-100.70.0.9", "prefix_len": 28,
         "gateway": "100.70.0.1", "rate_down": "50mbit"
     });
-    assert_eq!(node.set("pools.extra", pool).await, 2, "one value and one section");
+    assert_eq!(node.set("pools.extra", pool).await, 7, "one value and the six of the pool");
     assert!(node.running().await["pools"].get("extra").is_none(), "a candidate is not in force");
     let compare = node.api.config_compare(LEVEL).await.unwrap().0;
-    assert_eq!((compare.count, compare.errors.len()), (2, 0), "{}", compare.text);
+    assert_eq!((compare.count, compare.errors.len()), (7, 0), "{}", compare.text);
 
     let version = node.commit(None).await.unwrap();
     let running = node.running().await;
