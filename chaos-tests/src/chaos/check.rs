@@ -7,6 +7,7 @@ use api::ReadLevel;
 use api::types::{LoginRequest, SubscriberQuery};
 use model::Secret;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ impl Checker {
         let mut tasks = Vec::new();
         for i in 0..lab.cluster.nodes() {
             let client = client_of(i, Duration::from_secs(2))?;
-            tasks.push(tokio::spawn(watch(i, client, found.clone())));
+            tasks.push(tokio::spawn(watch(i, client, lab.cluster.starts(), found.clone())));
         }
         Ok(Self { found, tasks })
     }
@@ -49,18 +50,23 @@ impl Drop for Checker {
     }
 }
 
-async fn watch(node: usize, mut client: api::Client, found: Arc<Mutex<Vec<String>>>) {
+async fn watch(
+    node: usize,
+    mut client: api::Client,
+    starts: Arc<Vec<AtomicUsize>>,
+    found: Arc<Mutex<Vec<String>>>,
+) {
     let mut epochs: BTreeMap<String, u64> = BTreeMap::new();
     let mut revision = 0;
-    let mut uptime_s = 0;
+    let mut life = 0;
     loop {
         let _ = tokio::time::timeout(POLL, std::future::pending::<()>()).await;
-        let Ok(health) = client.health().await.map(|a| a.data) else { continue };
-        // A restarted node replays its log from the start; its revision counts anew.
-        if health.uptime_s < uptime_s {
-            revision = 0;
+        // A daemon that started anew replays its log, a replaced one gets it from the others: both count anew.
+        let now = starts[node].load(Ordering::Acquire);
+        if now != life {
+            (life, revision) = (now, 0);
+            epochs.clear();
         }
-        uptime_s = health.uptime_s;
         let Ok(status) = client.cluster().await.map(|a| a.data) else {
             let login = LoginRequest { username: ADMIN.0.into(), password: Secret::new(ADMIN.1) };
             if let Ok(token) = client.login(&login).await {
@@ -68,10 +74,13 @@ async fn watch(node: usize, mut client: api::Client, found: Arc<Mutex<Vec<String
             }
             continue;
         };
+        if starts[node].load(Ordering::Acquire) != life {
+            continue;
+        }
         let mut violations = Vec::new();
         for group in &status.groups {
             let last = epochs.entry(group.name.clone()).or_default();
-            if group.epoch.0 < *last && revision != 0 {
+            if group.epoch.0 < *last {
                 violations.push(format!(
                     "n{}: epoch of {} went from {last} to {}",
                     node + 1,

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -132,6 +133,8 @@ pub struct Cluster {
     clients: Vec<api::Client>,
     /// The node that answered last.
     preferred: AtomicUsize,
+    /// How often each daemon was started.
+    starts: Arc<Vec<AtomicUsize>>,
 }
 
 impl Cluster {
@@ -142,8 +145,9 @@ impl Cluster {
     pub async fn start(topology: Topology, settings: Settings) -> Result<Self> {
         let clients = (0..topology.nodes).map(|i| client_of(i, PATIENCE)).collect::<Result<_>>()?;
         let children = (0..topology.nodes).map(|_| None).collect();
-        let mut this =
-            Self { topology, settings, children, clients, preferred: AtomicUsize::new(0) };
+        let starts = Arc::new((0..topology.nodes).map(|_| AtomicUsize::new(0)).collect());
+        let preferred = AtomicUsize::new(0);
+        let mut this = Self { topology, settings, children, clients, preferred, starts };
         for node in (0..this.topology.nodes).map(NodeName) {
             this.write_config(node)?;
             if this.settings.own_disks {
@@ -192,6 +196,12 @@ impl Cluster {
     /// When no node answers.
     pub async fn status(&self) -> Result<ClusterStatus> {
         self.ask(async |c| c.cluster().await).await
+    }
+
+    /// How often each daemon was started, by node.
+    #[must_use]
+    pub fn starts(&self) -> Arc<Vec<AtomicUsize>> {
+        self.starts.clone()
     }
 
     /// The network.
@@ -249,6 +259,7 @@ impl Cluster {
             .spawn()
             .with_context(|| format!("cannot start {}", self.settings.bngd.display()))?;
         self.children[node.0] = Some(child);
+        self.starts[node.0].fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
 

@@ -165,7 +165,8 @@ impl FenceLog {
             return Ruling::Later;
         }
         let earliest = at - TRANSIT_MAX;
-        let from = self.readings.partition_point(|r| r.last < earliest);
+        // What was last found before then may still have stood in the gap that follows.
+        let from = self.readings.partition_point(|r| r.last < earliest).saturating_sub(1);
         let mut watched = true;
         for (i, reading) in self.readings.iter().enumerate().skip(from) {
             let before = i.checked_sub(1).map(|i| self.readings[i].last);

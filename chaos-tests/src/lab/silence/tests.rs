@@ -164,6 +164,25 @@ fn a_frame_that_left_just_before_the_end_may_arrive_just_after_it() {
 }
 
 #[test]
+fn in_a_gap_between_two_looks_both_values_count() {
+    // Open until 500 ms at 100 ms, shut at 110 ms; then open until 900 ms at 120 ms.
+    let mut log = FenceLog::default();
+    for (ms, until_ms) in [(90, 500), (100, 500), (110, 0), (112, 0), (122, 900), (200, 900)] {
+        log.note(Tick::from_ms(ms), Tick::from_ms(ms), Tick::from_ms(until_ms));
+    }
+    for (ms, want) in [
+        (99, Ruling::Open),
+        (101, Ruling::Open),
+        (109, Ruling::Open), // it may have been released at the last moment
+        (112, Ruling::Shut),
+        (113, Ruling::Open), // it may have opened right after the look
+        (121, Ruling::Open),
+    ] {
+        assert_eq!(log.rule(Tick::from_ms(ms)), want, "at {ms} ms");
+    }
+}
+
+#[test]
 fn nothing_is_concluded_from_a_time_when_nobody_looked() {
     let mut log = FenceLog::default();
     looks(&mut log, 100, 200, |_| 0);
