@@ -11,7 +11,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 /// The slow disk must be fast again for so many times its bound before the node takes part again.
-const CALM_BOUNDS: u32 = 10;
+const CALM_BOUNDS: u32 = 4;
 /// Fast again means: within the bound divided by this.
 const CALM_DIVISOR: u32 = 2;
 /// After so many times the bound without a flush, the last ones say nothing about now.

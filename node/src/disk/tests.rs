@@ -39,9 +39,9 @@ fn a_disk_that_stays_above_the_bound_is_slow_until_it_was_fast_for_long() {
         (9_100, took(900, 5), None, "it finished, but the recent ones were slow"),
         (9_600, took(400, 5), None, "below the bound is not yet fast"),
         (10_000, took(200, 5), None, "fast"),
-        (14_999, took(3, 5), None, "a moment before"),
-        (15_000, took(3, 5), Some(Turn::Recovered), "fast for ten bounds"),
-        (15_010, took(3, 5), None, "no news"),
+        (11_999, took(3, 5), None, "a moment before"),
+        (12_000, took(3, 5), Some(Turn::Recovered), "fast for four bounds"),
+        (12_010, took(3, 5), None, "no news"),
     ]);
 }
 
@@ -62,10 +62,10 @@ fn a_relapse_begins_the_calm_anew() {
         (0, took(700, 5), None, "above"),
         (500, took(700, 5), Some(Turn::Slow { took: ms(700) }), "slow"),
         (1_000, took(3, 5), None, "calm begins"),
-        (5_000, hangs(300), None, "a relapse, though within the bound"),
-        (5_500, took(3, 5), None, "calm begins again"),
-        (6_000, took(3, 5), None, "too early"),
-        (10_500, took(3, 5), Some(Turn::Recovered), "calm for ten bounds"),
+        (2_500, hangs(300), None, "a relapse, though within the bound"),
+        (3_000, took(3, 5), None, "calm begins again"),
+        (3_500, took(3, 5), None, "too early"),
+        (5_000, took(3, 5), Some(Turn::Recovered), "calm for four bounds"),
     ]);
 }
 
