@@ -87,7 +87,8 @@ impl Site {
         self.install(args)?;
         self.make_cluster().await?;
         self.check_confinement()?;
-        let subscribers = Subscribers::start(Plan::new(1, 1))?;
+        // The PPPoE pool of the example is behind NAT.
+        let subscribers = Subscribers::start(Plan { private: 1, ..Plan::new(1, 1) })?;
         self.serve(&subscribers).await?;
         let mark = subscribers.mark();
         self.fail_over(&subscribers).await?;
