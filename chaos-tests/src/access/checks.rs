@@ -135,7 +135,13 @@ mod tests {
         let mut checks = Checks::new(true);
         checks.note("nat", "a", Ok("fine".into()));
         checks.note("nat", "b", Err(anyhow!("port 7 is outside")));
-        checks.skip("clients", "dhcpcd", "not installed");
+        // Not by `skip`, whose line would count as a skipped test of this run.
+        checks.rows.push(Row {
+            section: "clients",
+            name: "dhcpcd".to_owned(),
+            outcome: Outcome::Skipped,
+            detail: "not installed".to_owned(),
+        });
         assert_eq!(checks.failed(), 1);
         let table = checks.to_string();
         assert!(table.contains("FAILED   nat      b: port 7 is outside"), "{table}");
