@@ -15,7 +15,7 @@ mod report;
 
 pub use nemesis::FaultKind;
 
-use crate::lab::cluster::{NodeName, Settings};
+use crate::lab::cluster::{NodeName, Settings, pause};
 use crate::lab::subscribers::Plan;
 use crate::lab::topology;
 use crate::scenario::Lab;
@@ -192,7 +192,7 @@ impl Run {
                 let within = RECOVERY_MAX.as_secs();
                 return Err(error.context(format!("not whole within {within} s")));
             }
-            let _ = tokio::time::timeout(POLL, std::future::pending::<()>()).await;
+            pause(POLL).await;
         }
     }
 
@@ -226,8 +226,7 @@ impl Run {
     async fn live(&mut self, time: Duration) {
         let until = boottime_now() + time;
         while boottime_now() < until {
-            let pause = Duration::from_millis(self.rng.random_range(20..120));
-            let _ = tokio::time::timeout(pause, std::future::pending::<()>()).await;
+            pause(Duration::from_millis(self.rng.random_range(20..120))).await;
             let churn = self.churner();
             if self.rng.random_bool(0.5) {
                 self.lab.subscribers.hang_up(churn);

@@ -1,7 +1,7 @@
 //! Packet counters across takeovers: no reader sees one run backwards, a planned move loses nothing, and
 //! a death at most what was counted since the last report.
 
-use crate::lab::cluster::{ADMIN, NodeName, client_of, eventually};
+use crate::lab::cluster::{ADMIN, NodeName, client_of, eventually, pause};
 use crate::scenario::Lab;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use api::ReadLevel;
@@ -169,7 +169,7 @@ async fn watch(mut clients: Vec<api::Client>, ids: Vec<SessionId>, found: Arc<Mu
     loop {
         for (node, client) in clients.iter_mut().enumerate() {
             for id in &ids {
-                let _ = tokio::time::timeout(POLL, std::future::pending::<()>()).await;
+                pause(POLL).await;
                 let Ok(answer) = client.subscriber(*id, ReadLevel::Linearizable).await else {
                     let login =
                         LoginRequest { username: ADMIN.0.into(), password: Secret::new(ADMIN.1) };

@@ -1,7 +1,7 @@
 //! A whole lab in the order of its life: network, cluster, subscribers, measured faults.
 
 pub use crate::lab::cluster::DATA_NODES;
-use crate::lab::cluster::{Cluster, NodeName, Settings, eventually};
+use crate::lab::cluster::{Cluster, NodeName, Settings, eventually, pause};
 use crate::lab::faults::Fault;
 use crate::lab::probe::Percentiles;
 use crate::lab::subscribers::{Kept, Plan, Subscribers};
@@ -165,11 +165,7 @@ impl Lab {
             .map_err(|e| e.context(format!("after {fault} of {node}")))?;
         new_owner?;
         if fault == Fault::Pause {
-            let _ = tokio::time::timeout(
-                PAUSE.saturating_sub(boottime_now().since(struck_at)),
-                std::future::pending::<()>(),
-            )
-            .await;
+            pause(PAUSE.saturating_sub(boottime_now().since(struck_at))).await;
         }
         let (up, down) = self.subscribers.silences(&mark_again);
         let healed_at = boottime_now();

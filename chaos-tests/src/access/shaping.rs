@@ -2,6 +2,7 @@
 
 use super::checks::{Checks, until};
 use super::{PPPOE, Site};
+use crate::lab::cluster::pause;
 use crate::lab::subscribers::Load;
 use anyhow::{Result, ensure};
 use dataplane::boottime_now;
@@ -124,9 +125,9 @@ impl Site {
             Ok(())
         })
         .await?;
-        last(SETTLE).await;
+        pause(SETTLE).await;
         let start = self.sample();
-        last(WINDOW).await;
+        pause(WINDOW).await;
         let end = self.sample();
         let time = end.at.since(start.at);
         let measured = end.octets.into_iter().zip(start.octets);
@@ -143,11 +144,6 @@ impl Site {
         });
         Sample { at: boottime_now(), octets }
     }
-}
-
-/// Lets the load last; nothing is being waited for.
-async fn last(time: Duration) {
-    let _ = tokio::time::timeout(time, std::future::pending::<()>()).await;
 }
 
 #[cfg(test)]

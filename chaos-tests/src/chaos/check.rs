@@ -1,6 +1,6 @@
 //! Checks that run while faults strike.
 
-use crate::lab::cluster::{ADMIN, client_of, eventually};
+use crate::lab::cluster::{ADMIN, client_of, eventually, pause};
 use crate::scenario::Lab;
 use anyhow::{Result, bail, ensure};
 use api::ReadLevel;
@@ -60,7 +60,7 @@ async fn watch(
     let mut revision = 0;
     let mut life = 0;
     loop {
-        let _ = tokio::time::timeout(POLL, std::future::pending::<()>()).await;
+        pause(POLL).await;
         // A daemon that started anew replays its log, a replaced one gets it from the others: both count anew.
         let now = starts[node].load(Ordering::Acquire);
         if now != life {

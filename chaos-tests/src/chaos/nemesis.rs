@@ -1,7 +1,7 @@
 //! What strikes a lab, how it is undone, and how each strike is shown to have acted.
 
 use super::clock_offset_s;
-use crate::lab::cluster::{NodeName, eventually};
+use crate::lab::cluster::{NodeName, eventually, pause};
 use crate::lab::disk::{self, Stalled};
 use crate::lab::faults::{self, Fault};
 use crate::lab::loss::{Loss, Way};
@@ -305,8 +305,7 @@ async fn strike_node(lab: &mut Lab, fault: Fault, node: NodeName) -> Result<bool
 async fn end_of(lab: &mut Lab, node: NodeName) -> bool {
     let deadline = tokio::time::Instant::now() + STOP_MAX;
     while lab.cluster.is_running(node) && tokio::time::Instant::now() < deadline {
-        let pause = Duration::from_millis(25);
-        let _ = tokio::time::timeout(pause, std::future::pending::<()>()).await;
+        pause(Duration::from_millis(25)).await;
     }
     lab.cluster.ended(node).is_some()
 }

@@ -452,10 +452,15 @@ where
                 return Err(error.context(format!("not within {} s: {what}", within.as_secs())));
             }
             Err(_) => {
-                let _ = tokio::time::timeout(POLL, std::future::pending::<()>()).await;
+                pause(POLL).await;
             }
         }
     }
+}
+
+/// Lets a load, a fault or the time between two looks last; nothing is being waited for.
+pub async fn pause(time: Duration) {
+    tokio::time::sleep(time).await;
 }
 
 /// The daemon beside this program, as cargo lays them.
