@@ -28,3 +28,6 @@ pub use subscriber::{
     SubscriberList, SubscriberQuery, SubscriberSummary, SubscriberTotals,
 };
 pub use system::{Health, HealthStatus, Version};
+
+/// The largest rate that is accepted, in bits per second; more is a slip of the pen.
+pub(crate) const RATE_BPS_MAX: u64 = 1_000_000_000_000;

@@ -3,7 +3,7 @@ use crate::error::CliError;
 use crate::output;
 use api::types::FieldError;
 use api::types::config::{
-    ArchiveList, CommitRequest, CommitResponse, CompareResponse, ConfigChange, ConfigView,
+    self, ArchiveList, CommitRequest, CommitResponse, CompareResponse, ConfigChange, ConfigView,
     DeleteRequest, EditResponse, RollbackRequest, SetRequest,
 };
 use api::{Answer, Client};
@@ -146,9 +146,11 @@ async fn show(
         None => client.config().await?,
     };
     let mut at = &answer.data.config;
-    for key in path.unwrap_or_default().split('.').filter(|key| !key.is_empty()) {
-        let none = || CliError::NotFound(format!("there is no {}", path.unwrap_or_default()));
-        at = at.get(key).ok_or_else(none)?;
+    if let Some(path) = path {
+        for key in config::keys(path).map_err(|e| CliError::Usage(e.to_string()))? {
+            let none = || CliError::NotFound(format!("there is no {path}"));
+            at = at.get(key).ok_or_else(none)?;
+        }
     }
     output::answer(json, &answer, |view: &ConfigView| {
         let text = serde_json::to_string_pretty(at).unwrap_or_default();
@@ -167,16 +169,10 @@ fn edited(json: bool, answer: &Answer<EditResponse>) -> Result<(), CliError> {
 }
 
 fn lines(changes: &[ConfigChange]) -> String {
-    let mut out = Vec::new();
-    for change in changes {
-        for (sign, value) in [('-', &change.before), ('+', &change.after)] {
-            out.extend(value.as_ref().map(|value| format!("{sign} {} {value}", change.path)));
-        }
-    }
-    if out.is_empty() {
-        "no difference to the running configuration".into()
+    if changes.is_empty() {
+        "no difference to the running configuration".to_owned()
     } else {
-        out.join("\n")
+        config::text(changes).trim_end().to_owned()
     }
 }
 

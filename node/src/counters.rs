@@ -463,9 +463,7 @@ impl Traffic {
 
     /// Tells a quorum; false when one of its nodes knows more, which is taken in.
     async fn told_quorum(&self, frame: &Frame) -> Result<bool, String> {
-        let raft = self.local.store.status().borrow().membership.clone();
-        let voters = raft.voters.iter().map(|set| set.iter().copied().collect()).collect();
-        let voters = quorum_lease::Membership { log_index: raft.log_index, voters };
+        let voters = crate::lease::membership(&self.local.store.status().borrow().membership);
         let mut agreed = BTreeSet::from([self.local.me]);
         let mut news = false;
         let asked = voters.nodes().into_iter().filter(|n| *n != self.local.me);

@@ -5,7 +5,7 @@ use crate::config::{Config, Profile};
 use crate::disk;
 use crate::member::{Member, MemberError, open_store};
 use crate::members;
-use crate::ownership::{self, HANDOVER};
+use crate::ownership::HANDOVER;
 use crate::peer;
 use crate::service::{Api, internal};
 use crate::supervisor;
@@ -142,16 +142,10 @@ impl Daemon {
             fatal = self.store_failed() => Err(DaemonError::Store(fatal)),
         };
         supervisor::stopping();
-        match &ended {
-            Err(DaemonError::Store(_)) => self.let_go().await,
-            Ok(())
-            | Err(
-                DaemonError::File { .. }
-                | DaemonError::Identity(_)
-                | DaemonError::Member(_)
-                | DaemonError::Api { .. }
-                | DaemonError::Profile(_),
-            ) => self.hand_over().await,
+        if let Err(DaemonError::Store(_)) = &ended {
+            self.let_go().await;
+        } else {
+            self.hand_over().await;
         }
         if let Some(member) = self.member.get() {
             member.local.store.clone().shutdown().await;
@@ -189,7 +183,7 @@ impl Daemon {
         let local = &member.local;
         let open: Vec<_> = local.lease.status().borrow().open.keys().copied().collect();
         for group in open {
-            match ownership::move_away(local, &member.manager, group).await {
+            match member.manager.move_away(group).await {
                 Ok(moved) => {
                     let mut lease = local.lease.status();
                     let gone = lease.wait_for(|s| !s.open.contains_key(&group));

@@ -5,7 +5,7 @@
 //! take one.
 
 use crate::clock;
-use crate::ownership::{self, Manager};
+use crate::ownership::Manager;
 use crate::peer::Local;
 use model::{Epoch, GroupId, Tick};
 use std::collections::{BTreeMap, BTreeSet};
@@ -156,7 +156,7 @@ pub async fn watch(local: Local, manager: Manager) {
             () = clock::until(ask_at) => {
                 ask_at = None;
                 for group in open.into_keys() {
-                    match ownership::move_away(&local, &manager, group).await {
+                    match manager.move_away(group).await {
                         Ok(moved) => info!(%group, to = %moved.to, "a better owner was found"),
                         Err(error) => debug!(%group, error, "no better owner"),
                     }

@@ -13,7 +13,7 @@ use futures::future::join_all;
 use model::{Epoch, Group, GroupId, NodeId, NodeRole, Revision, Tick};
 use placement::Pace;
 use quorum_lease::Timing;
-use raft_store::{Change, Command, RaftStatus, Reply, Role, State};
+use raft_store::{Change, Command, RaftStatus, Role, State};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -271,17 +271,12 @@ impl Manager {
 
     async fn acquire(&self, group: GroupId, node: NodeId, epoch: Epoch) -> Result<(), SwitchError> {
         let command = Command::Acquire { group, node, epoch };
-        match self.local.store.propose_as(command, (rand::random(), 1), None, ACQUIRE_TIMEOUT).await
-        {
-            Ok(committed) => match committed.reply {
-                Reply::Refused(refusal) => Err(SwitchError::Propose(refusal.to_string())),
-                Reply::Done
-                | Reply::Acquired { .. }
-                | Reply::Sessions(_)
-                | Reply::NodeId(_)
-                | Reply::Documents { .. } => Ok(()),
-            },
-            Err(error) => Err(SwitchError::Propose(error.to_string())),
+        let client = (rand::random(), 1);
+        let proposed = self.local.store.propose_as(command, client, None, ACQUIRE_TIMEOUT).await;
+        let committed = proposed.map_err(|error| SwitchError::Propose(error.to_string()))?;
+        match committed.accepted() {
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(SwitchError::Propose(refusal.to_string())),
         }
     }
 
@@ -341,6 +336,17 @@ impl Manager {
             Some(to) => self.leave(to).await,
             None => false,
         }
+    }
+
+    /// Asks the leader to move a group that this node owns to a better one.
+    ///
+    /// # Errors
+    /// The leader's words, or that there is none.
+    pub async fn move_away(&self, group: GroupId) -> Result<peer::Failover, String> {
+        if self.local.store.status().borrow().leader == Some(self.local.me) {
+            return self.switch(group, None).await.map_err(|e| e.to_string());
+        }
+        self.ask_leader(&peer::Request::Failover { group, to: None }).await
     }
 
     async fn ask_leader(&self, request: &peer::Request) -> Result<peer::Failover, String> {
@@ -472,23 +478,6 @@ fn no_candidate(answers: &Answers) -> SwitchError {
     })
 }
 
-/// Asks the leader to move a group that this node owns to a better one.
-///
-/// # Errors
-/// The leader's words, or that there is none.
-pub async fn move_away(
-    local: &Local,
-    manager: &Manager,
-    group: GroupId,
-) -> Result<peer::Failover, String> {
-    let leader = local.store.status().borrow().leader;
-    match leader {
-        Some(me) if me == local.me => manager.switch(group, None).await.map_err(|e| e.to_string()),
-        Some(_) => manager.ask_leader(&peer::Request::Failover { group, to: None }).await,
-        None => Err("no leader".into()),
-    }
-}
-
 /// Follows committed ownership on a data node: acquires and releases the lease.
 ///
 /// What the state says at start is not taken up: after a restart a node becomes owner only by a new
@@ -536,11 +525,9 @@ pub async fn feed_lease(local: Local) {
             state.nodes().filter(|n| n.id != local.me).map(|n| (n.id, n.lease_addr)).collect();
         local.lease.set_peers(peers);
         let newest = &status.membership;
-        // The first membership of a new cluster is the entry 0.
-        let is_news = committed.voters.is_empty() || newest.log_index > committed.log_index;
-        if status.committed >= newest.log_index && is_news {
-            let voters = newest.voters.iter().map(|set| set.iter().copied().collect()).collect();
-            committed = quorum_lease::Membership { log_index: newest.log_index, voters };
+        // Also when equal: the first membership of a new cluster is the entry 0.
+        if status.committed >= newest.log_index && newest.log_index >= committed.log_index {
+            committed = crate::lease::membership(newest);
         }
         local.lease.set_membership(newest.log_index, committed.clone());
         tokio::select! {

@@ -86,8 +86,6 @@ pub struct Status {
     pub programmed: Option<Revision>,
     /// Groups whose fence is open.
     pub open: BTreeMap<GroupId, Epoch>,
-    /// Access and core interfaces have carrier.
-    pub carrier: bool,
     /// Why this node would take no group; `None` when it would.
     #[serde(default)]
     pub unfit: Option<String>,
@@ -147,7 +145,6 @@ impl Local {
             applied: self.store.state().applied(),
             programmed: self.programmed.as_ref().map(|p| *p.borrow()),
             open: self.lease.status().borrow().open.clone(),
-            carrier: !self.fitness.has(Fault::Carrier),
             unfit: self.fitness.refusal(),
         }
     }

@@ -20,10 +20,9 @@ use api::types::{
 use api::{ApiError, BootstrapAuth, Caller, JoinTicket, Meta, ReadLevel, Service};
 use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
 use model::{
-    ApiRole, ApiUser, ClusterId, DownReason, Node, NodeId, Rate, Revision, Secret, SessionId, Tick,
-    UnixMs,
+    ApiRole, ApiUser, ClusterId, DownReason, Node, NodeId, Rate, Secret, SessionId, Tick, UnixMs,
 };
-use raft_store::{Command, Committed, DocumentBatch, ProposeError, Refusal, Reply, State, Store};
+use raft_store::{Command, Committed, ProposeError, Refusal, Reply, State, Store};
 use sha2::{Digest as _, Sha256};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -67,22 +66,20 @@ impl Api {
         command: Command,
         caller: Option<&Caller>,
     ) -> Result<Committed, ApiError> {
-        let store = &self.member()?.local.store;
-        // Without a key of its own each write is its own client: only retries inside the store repeat it.
-        let client = caller.and_then(idempotency).unwrap_or_else(|| (rand::random(), 1));
-        let committed = store
-            .propose_as(command, client, None, WRITE_TIMEOUT)
-            .await
-            .map_err(|e| propose_error(&e))?;
-        match committed.reply {
-            Reply::Refused(refusal) => Err(refused(&refusal)),
-            Reply::Done
-            | Reply::Acquired { .. }
-            | Reply::Sessions(_)
-            | Reply::NodeId(_)
-            | Reply::Documents { .. } => Ok(committed),
-        }
+        write(&self.member()?.local.store, command, caller.and_then(idempotency)).await
     }
+}
+
+/// Proposes a command, with the refusals of the API.
+pub(crate) async fn write(
+    store: &Store,
+    command: Command,
+    client: Option<(u64, u64)>,
+) -> Result<Committed, ApiError> {
+    // Without a key of its own each write is its own client: only retries inside the store repeat it.
+    let client = client.unwrap_or_else(|| (rand::random(), 1));
+    let committed = store.propose_as(command, client, None, WRITE_TIMEOUT).await;
+    committed.map_err(|e| propose_error(&e))?.accepted().map_err(|refusal| refused(&refusal))
 }
 
 /// A repeated `Idempotency-Key` of the same user is the same client with the same sequence.
@@ -99,26 +96,6 @@ pub(crate) fn propose_error(error: &ProposeError) -> ApiError {
         ProposeError::Timeout => ApiError::Timeout,
         ProposeError::Overloaded { .. } => ApiError::Overloaded { retry_after_s: 1 },
         ProposeError::Stopped => internal("the store has stopped"),
-    }
-}
-
-/// Proposes documents, with the refusals of the API.
-pub(crate) async fn propose_documents(
-    store: &Store,
-    batch: DocumentBatch,
-) -> Result<Revision, ApiError> {
-    let client = (rand::random(), 1);
-    let committed = store
-        .propose_as(Command::Documents(batch), client, None, WRITE_TIMEOUT)
-        .await
-        .map_err(|e| propose_error(&e))?;
-    match committed.reply {
-        Reply::Refused(refusal) => Err(refused(&refusal)),
-        Reply::Done
-        | Reply::Acquired { .. }
-        | Reply::Sessions(_)
-        | Reply::NodeId(_)
-        | Reply::Documents { .. } => Ok(committed.revision),
     }
 }
 

@@ -13,10 +13,22 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::routing::{get, post};
 use serde_json::Value;
 use std::sync::Arc;
-use utoipa::OpenApi;
+use utoipa::{IntoResponses, OpenApi};
 
 /// The largest tree that a load may bring, in octets.
 const TREE_OCTETS_MAX: usize = 2 * 1024 * 1024;
+
+/// How every write of the configuration may be refused.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only describes answers")]
+enum Refusals {
+    /// Somebody else was faster, or there is nothing to do
+    #[response(status = 409)]
+    Conflict(ErrorBody),
+    /// Everything that is wrong
+    #[response(status = 422)]
+    Invalid(ErrorBody),
+}
 
 /// Show the running configuration
 ///
@@ -139,8 +151,7 @@ pub(crate) async fn show_config_schema<S: Service>(
     request_body = SetRequest,
     responses(
         (status = 200, description = "Done", body = Envelope<EditResponse>),
-        (status = 409, description = "Somebody else was faster, or there is nothing to do", body = ErrorBody),
-        (status = 422, description = "Everything that is wrong", body = ErrorBody),
+        Refusals,
     ),
     security(("jwt" = [])),
 )]
@@ -161,8 +172,7 @@ pub(crate) async fn set_config<S: Service>(
     request_body = DeleteRequest,
     responses(
         (status = 200, description = "Done", body = Envelope<EditResponse>),
-        (status = 409, description = "Somebody else was faster, or there is nothing to do", body = ErrorBody),
-        (status = 422, description = "Everything that is wrong", body = ErrorBody),
+        Refusals,
         (status = 404, description = "No such key or version", body = ErrorBody),
     ),
     security(("jwt" = [])),
@@ -184,8 +194,7 @@ pub(crate) async fn delete_config<S: Service>(
     request_body = Value,
     responses(
         (status = 200, description = "Done", body = Envelope<EditResponse>),
-        (status = 409, description = "Somebody else was faster, or there is nothing to do", body = ErrorBody),
-        (status = 422, description = "Everything that is wrong", body = ErrorBody),
+        Refusals,
     ),
     security(("jwt" = [])),
 )]
@@ -207,8 +216,7 @@ pub(crate) async fn load_config<S: Service>(
     request_body = CommitRequest,
     responses(
         (status = 200, description = "Done", body = Envelope<CommitResponse>),
-        (status = 409, description = "Somebody else was faster, or there is nothing to do", body = ErrorBody),
-        (status = 422, description = "Everything that is wrong", body = ErrorBody),
+        Refusals,
     ),
     security(("jwt" = [])),
 )]
@@ -229,8 +237,7 @@ pub(crate) async fn commit_config<S: Service>(
     request_body = RollbackRequest,
     responses(
         (status = 200, description = "Done", body = Envelope<EditResponse>),
-        (status = 409, description = "Somebody else was faster, or there is nothing to do", body = ErrorBody),
-        (status = 422, description = "Everything that is wrong", body = ErrorBody),
+        Refusals,
         (status = 404, description = "No such key or version", body = ErrorBody),
     ),
     security(("jwt" = [])),
@@ -251,8 +258,7 @@ pub(crate) async fn rollback_config<S: Service>(
     post, path = "/api/v1/system/config/discard", tag = "configuration",
     responses(
         (status = 200, description = "Done", body = Envelope<DiscardResponse>),
-        (status = 409, description = "Somebody else was faster, or there is nothing to do", body = ErrorBody),
-        (status = 422, description = "Everything that is wrong", body = ErrorBody),
+        Refusals,
     ),
     security(("jwt" = [])),
 )]

@@ -4,17 +4,14 @@ use crate::router::Shared;
 use crate::routes::Routes;
 use crate::service::{Caller, Service};
 use crate::types::{
-    Disconnected, Envelope, ErrorBody, FieldError, RateChanged, RateRequest, SubscriberDetail,
-    SubscriberList, SubscriberQuery, SubscriberTotals,
+    Disconnected, Envelope, ErrorBody, FieldError, RATE_BPS_MAX, RateChanged, RateRequest,
+    SubscriberDetail, SubscriberList, SubscriberQuery, SubscriberTotals,
 };
 use axum::extract::State;
 use axum::routing::{get, put};
 use model::SessionId;
 use std::sync::Arc;
 use utoipa::OpenApi;
-
-/// The largest rate that is accepted, in bits per second; more is a slip of the pen.
-const RATE_BPS_MAX: u64 = 1_000_000_000_000;
 
 /// List sessions
 ///

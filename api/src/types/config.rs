@@ -2,6 +2,7 @@
 
 mod change;
 mod check;
+mod path;
 
 pub use change::{
     ArchiveEntry, ArchiveList, CommitRequest, CommitResponse, CompareResponse, ConfigChange,
@@ -10,6 +11,7 @@ pub use change::{
 };
 
 pub use check::rate_text;
+pub use path::{PathError, keys, path, text};
 
 use crate::types::FieldError;
 use model::Secret;

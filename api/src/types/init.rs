@@ -1,6 +1,6 @@
 mod plan;
 
-pub(in crate::types) use plan::plan_network;
+pub(in crate::types) use plan::{ERRORS_MAX, plan_network};
 pub use plan::{GroupPlan, InitPlan};
 
 use model::Secret;

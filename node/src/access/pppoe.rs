@@ -1,5 +1,5 @@
 use super::engine::{Counters, Pending, Wire};
-use crate::management::config::running;
+use crate::management::config::settings;
 use crate::proposer::OpOutcome;
 use ether::{Frame, ethertype};
 use model::{
@@ -49,7 +49,7 @@ pub(super) struct PppoeAccess {
 
 impl PppoeAccess {
     pub(super) fn new(group: &Group, state: &State, counters: Arc<Counters>, now: Tick) -> Self {
-        let set = running(state).pppoe;
+        let set = settings(state).pppoe;
         let ppp_cfg = ppp::ServerConfig {
             name: group.ac_name.clone(),
             echo_interval: Duration::from_secs(set.lcp_echo_interval.into()),

@@ -16,4 +16,4 @@ mod tree;
 
 pub use commit::dry_run;
 pub use confirm::watch;
-pub use store::{ConfigStore, RUNNING, running};
+pub use store::{ConfigStore, RUNNING, settings};

@@ -184,7 +184,7 @@ fn group(state: &State, g: &Group, statuses: &Statuses) -> GroupStatus {
             GroupNodeStatus {
                 name: n.name.clone(),
                 programmed_revision: programmed,
-                eligible: status.is_some_and(|s| s.carrier && s.unfit.is_none())
+                eligible: status.is_some_and(|s| s.unfit.is_none())
                     && programmed.is_some_and(|p| p >= g.revision),
                 fence: fence_of(n.id),
             }

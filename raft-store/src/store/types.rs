@@ -215,6 +215,16 @@ pub struct Committed {
     pub reply: crate::Reply,
 }
 
+impl Committed {
+    /// The same, unless the command was refused.
+    ///
+    /// # Errors
+    /// The refusal: nothing was changed.
+    pub fn accepted(self) -> Result<Self, crate::Refusal> {
+        if let crate::Reply::Refused(refusal) = self.reply { Err(refusal) } else { Ok(self) }
+    }
+}
+
 /// A command has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {

@@ -1,19 +1,16 @@
 //! Whether a tree is a configuration: its shape by JSON Schema, then what its values mean together.
 
 use super::{Configuration, GroupConfig, PoolConfig, ServiceName};
-use crate::types::FieldError;
-use crate::types::init::{GroupInit, GroupPlan, NatInit, PoolInit, RateInit, plan_network};
+use crate::types::init::{
+    ERRORS_MAX, GroupInit, GroupPlan, NatInit, PoolInit, RateInit, plan_network,
+};
+use crate::types::{FieldError, RATE_BPS_MAX};
 use jsonschema::Validator;
 use jsonschema::paths::LocationSegment;
 use model::Pool;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 use utoipa::{PartialSchema, ToSchema as _};
-
-/// Most errors that one answer lists.
-const ERRORS_MAX: usize = 100;
-/// The largest rate, in bits per second; more is a slip of the pen.
-const RATE_BPS_MAX: u64 = 1_000_000_000_000;
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let mut schemas =

@@ -1,5 +1,5 @@
 use super::{GroupInit, InitRequest, NatInit, PoolInit, RateInit, SubscriberInit};
-use crate::types::{AdminInit, FieldError};
+use crate::types::{AdminInit, FieldError, RATE_BPS_MAX};
 use model::{GroupId, GroupService, Ipv4Range, NatPool, Pool, Rate, Subscriber};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -12,7 +12,7 @@ const POOLS_MAX: usize = 256;
 /// Most subscribers that one request may bring.
 const SUBSCRIBERS_MAX: usize = 100_000;
 /// Most errors that one answer lists.
-const ERRORS_MAX: usize = 100;
+pub(in crate::types) const ERRORS_MAX: usize = 100;
 /// The longest name of a cluster, group, pool or node, in octets.
 const NAME_OCTETS_MAX: usize = 63;
 /// The longest AC-Name, in octets.
@@ -29,8 +29,6 @@ const DNS_MAX: usize = 4;
 const LEASE_S: std::ops::RangeInclusive<u32> = 10..=2_592_000;
 /// Port block sizes that are accepted.
 const PORTS_PER_BLOCK: std::ops::RangeInclusive<u32> = 16..=32_768;
-/// The largest rate, in bits per second; more is a slip of the pen.
-const RATE_BPS_MAX: u64 = 1_000_000_000_000;
 
 /// An [`InitRequest`] that was found to be right, in the types of the domain.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! Making a tree the running configuration: checked, tried on every data node, then one entry.
 
+use super::compile;
 use super::store::{
     self, Archived, CANDIDATE, CONFIRM, Candidate, ConfigStore, Confirm, FIRST, RUNNING, Running,
 };
-use super::{compile, tree};
 use crate::peer::Request;
 use api::types::config::{CommitRequest, CommitResponse};
 use api::types::{Configuration, FieldError};
@@ -26,9 +26,15 @@ const CONFIRM_S: std::ops::RangeInclusive<u32> = 10..=86_400;
 /// # Errors
 /// Everything that this node would refuse.
 pub fn dry_run(tree: &Value, state: &State) -> Result<(), Vec<FieldError>> {
+    compiled(tree, state).map(|_| ())
+}
+
+/// What a tree says, and the commands that bring the state there.
+fn compiled(tree: &Value, state: &State) -> Result<(Configuration, Vec<Command>), Vec<FieldError>> {
     let config = Configuration::check(tree)?;
     let commands = compile::commands(&config, state)?;
-    trial(state, &commands)
+    trial(state, &commands)?;
+    Ok((config, commands))
 }
 
 /// Applies the commands to a copy of the state, as every node will.
@@ -148,10 +154,8 @@ impl ConfigStore {
         state: &State,
         plan: Plan<'_>,
     ) -> Result<(CommitResponse, Meta), ApiError> {
-        let invalid = |errors| ApiError::Invalid { errors };
-        let mut config = Configuration::check(&plan.tree).map_err(invalid)?;
-        let commands = compile::commands(&config, state).map_err(invalid)?;
-        trial(state, &commands).map_err(invalid)?;
+        let (mut config, commands) =
+            compiled(&plan.tree, state).map_err(|errors| ApiError::Invalid { errors })?;
         let unchecked = self.try_on_data_nodes(state, &plan.tree).await?;
         let before = store::running_tree(state)?;
         let changes = store::masked_changes(&before, &plan.tree);
@@ -172,7 +176,7 @@ impl ConfigStore {
             ops.push(store::put(Collection::ConfigArchive, key, &first, Expect::Absent)?);
         }
         let archived = Archived {
-            changed: tree::differences(&before, &plan.tree).len(),
+            changed: changes.len(),
             tree: plan.tree,
             author: plan.author.to_owned(),
             comment: plan.comment.to_owned(),
@@ -191,13 +195,14 @@ impl ConfigStore {
         Ok((response, Meta::at(revision)))
     }
 
-    /// Asks every data node; returns the names of those that did not answer.
+    /// Asks every other data node; returns the names of those that did not answer.
     async fn try_on_data_nodes(
         &self,
         state: &State,
         tree: &Value,
     ) -> Result<Vec<String>, ApiError> {
-        let nodes: Vec<&Node> = state.nodes().filter(|node| node.role == NodeRole::Data).collect();
+        let nodes: Vec<&Node> =
+            state.nodes().filter(|n| n.role == NodeRole::Data && n.id != self.local.me).collect();
         let answers = join_all(nodes.iter().map(|node| self.try_on(node.id, tree))).await;
         let mut silent = Vec::new();
         let mut errors = Vec::new();
@@ -213,9 +218,6 @@ impl ConfigStore {
     }
 
     async fn try_on(&self, node: NodeId, tree: &Value) -> Result<Vec<FieldError>, String> {
-        if node == self.local.me {
-            return Ok(dry_run(tree, &self.local.store.state()).err().unwrap_or_default());
-        }
         let revision = self.local.store.state().applied();
         let request = Request::DryRun { tree: tree.clone(), revision };
         self.local.ask(node, &request, DRY_RUN_TIMEOUT).await

@@ -1,6 +1,6 @@
 //! Secrets of the configuration: never shown, and kept when what is shown comes back.
 
-use super::tree;
+use api::types::config::path;
 use api::types::{Configuration, FieldError};
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ pub(super) fn keep(tree: &mut Value, old: &Value) -> Result<(), Vec<FieldError>>
             Some(known) => *value = known.clone(),
             None => {
                 let message = format!("{MASK} stands for a secret that is not there yet");
-                errors.push(FieldError::new(tree::path(keys), message));
+                errors.push(FieldError::new(path(keys), message));
             }
         }
     });

@@ -1,15 +1,16 @@
 //! Reading and editing the trees.
 
+use super::commit::dry_run;
 use super::{compile, secrets, tree};
 use crate::peer::Local;
+use api::types::Configuration;
 use api::types::config::{
-    ArchiveEntry, ArchiveList, CompareResponse, ConfigChange, ConfigView, ConfirmPending,
+    self, ArchiveEntry, ArchiveList, CompareResponse, ConfigChange, ConfigView, ConfirmPending,
     DeleteRequest, DiscardResponse, EditResponse, RollbackRequest, SetRequest,
 };
-use api::types::{Configuration, FieldError};
 use api::{ApiError, Meta};
 use model::{Collection, Revision};
-use raft_store::{DocKey, DocumentBatch, DocumentOp, Expect, State};
+use raft_store::{Command, DocKey, DocumentBatch, DocumentOp, Expect, State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -70,11 +71,16 @@ pub(super) fn load<T: for<'a> Deserialize<'a>>(
     Ok(Some((value, document.modified)))
 }
 
-/// What runs now, as components read it: defaults before the first commit.
+/// What is set besides groups and pools, which the state itself has: defaults before the first commit.
 #[must_use]
-pub fn running(state: &State) -> Configuration {
+pub fn settings(state: &State) -> Configuration {
     let stored = load::<Running>(state, Collection::Config, RUNNING);
-    let mut config = stored.ok().flatten().map(|(r, _)| r.config).unwrap_or_default();
+    stored.ok().flatten().map(|(running, _)| running.config).unwrap_or_default()
+}
+
+/// All that runs now.
+pub(super) fn running(state: &State) -> Configuration {
+    let mut config = settings(state);
     compile::show(state, &mut config);
     config
 }
@@ -113,7 +119,7 @@ pub(super) fn masked_changes(before: &Value, after: &Value) -> Vec<ConfigChange>
     let mut changes = tree::differences(before, after);
     let (before, after) = (secrets::mask(before), secrets::mask(after));
     let at = |tree: &Value, path: &str| {
-        let keys = tree::keys(path).ok()?;
+        let keys = config::keys(path).ok()?;
         keys.iter().try_fold(tree, |at, key| at.get(key)).cloned()
     };
     for change in &mut changes {
@@ -147,18 +153,7 @@ impl ConfigStore {
     pub fn view(&self, state: &State) -> Result<(ConfigView, Meta), ApiError> {
         let tree = running_tree(state)?;
         let candidate = self.candidate(state)?;
-        let confirm = load::<Confirm>(state, Collection::Config, CONFIRM)?;
-        let view = ConfigView {
-            config: secrets::mask(&tree),
-            version: version(state),
-            pending: candidate.is_some_and(|(c, _)| c.tree != tree),
-            confirm: confirm.map(|(c, _)| ConfirmPending {
-                deadline: c.deadline_ms / 1000,
-                previous_version: c.previous_version,
-                author: c.author,
-            }),
-        };
-        Ok((view, Meta::at(state.applied())))
+        self.view_of(state, &tree, candidate.is_some_and(|(c, _)| c.tree != tree))
     }
 
     /// The candidate, secrets masked; what runs when there is none.
@@ -166,12 +161,29 @@ impl ConfigStore {
     /// # Errors
     /// [`ApiError::Internal`] when a stored tree cannot be read.
     pub fn view_candidate(&self, state: &State) -> Result<(ConfigView, Meta), ApiError> {
-        let (view, meta) = self.view(state)?;
-        let config = match self.candidate(state)? {
-            Some((candidate, _)) => secrets::mask(&candidate.tree),
-            None => view.config.clone(),
+        let running = running_tree(state)?;
+        let tree = self.candidate(state)?.map_or_else(|| running.clone(), |(c, _)| c.tree);
+        self.view_of(state, &tree, tree != running)
+    }
+
+    fn view_of(
+        &self,
+        state: &State,
+        tree: &Value,
+        pending: bool,
+    ) -> Result<(ConfigView, Meta), ApiError> {
+        let confirm = load::<Confirm>(state, Collection::Config, CONFIRM)?;
+        let view = ConfigView {
+            config: secrets::mask(tree),
+            version: version(state),
+            pending,
+            confirm: confirm.map(|(c, _)| ConfirmPending {
+                deadline: c.deadline_ms / 1000,
+                previous_version: c.previous_version,
+                author: c.author,
+            }),
         };
-        Ok((ConfigView { config, ..view }, meta))
+        Ok((view, Meta::at(state.applied())))
     }
 
     pub(super) fn candidate(
@@ -191,8 +203,8 @@ impl ConfigStore {
         let changes = masked_changes(&running, &candidate);
         let response = CompareResponse {
             count: changes.len(),
-            text: tree::text(&changes),
-            errors: check(&candidate, state),
+            text: config::text(&changes),
+            errors: dry_run(&candidate, state).err().unwrap_or_default(),
             changes,
         };
         Ok((response, Meta::at(state.applied())))
@@ -208,7 +220,7 @@ impl ConfigStore {
         author: &str,
     ) -> Result<(EditResponse, Meta), ApiError> {
         let keys =
-            tree::keys(&request.path).map_err(|e| ApiError::invalid("path", e.to_string()))?;
+            config::keys(&request.path).map_err(|e| ApiError::invalid("path", e.to_string()))?;
         self.edit(author, |tree, old| {
             tree::set(tree, &keys, request.value.clone())
                 .map_err(|e| ApiError::invalid("path", e.to_string()))?;
@@ -243,13 +255,13 @@ impl ConfigStore {
         author: &str,
     ) -> Result<(EditResponse, Meta), ApiError> {
         let keys =
-            tree::keys(&request.path).map_err(|e| ApiError::invalid("path", e.to_string()))?;
+            config::keys(&request.path).map_err(|e| ApiError::invalid("path", e.to_string()))?;
         self.edit(author, |tree, _| {
             tree::delete(tree, &keys).map_err(|e| match e {
                 tree::TreeError::Absent(path) => ApiError::not_found(format!("key {path}")),
-                other @ (tree::TreeError::Path
-                | tree::TreeError::TooLong
-                | tree::TreeError::NotASection(_)) => ApiError::invalid("path", other.to_string()),
+                other @ (tree::TreeError::Path(_) | tree::TreeError::NotASection(_)) => {
+                    ApiError::invalid("path", other.to_string())
+                }
             })
         })
         .await
@@ -376,7 +388,7 @@ impl ConfigStore {
             let mut tree = old.clone();
             change(&mut tree, &old)?;
             let changes = masked_changes(&running, &tree);
-            let errors = check(&tree, &state);
+            let errors = dry_run(&tree, &state).err().unwrap_or_default();
             let candidate = Candidate { tree, author: author.to_owned() };
             let key = DocKey::Named(CANDIDATE.to_owned());
             let op = put(Collection::Config, key, &candidate, expect)?;
@@ -400,19 +412,13 @@ impl ConfigStore {
     }
 
     pub(super) async fn propose(&self, batch: DocumentBatch) -> Result<Revision, ApiError> {
-        crate::service::propose_documents(&self.local.store, batch).await
+        let store = &self.local.store;
+        let committed = crate::service::write(store, Command::Documents(batch), None).await?;
+        Ok(committed.revision)
     }
 }
 
 /// `…0042-0001` is version 42.
 fn version_of(key: &str) -> Option<u64> {
     key.split_once('-')?.0.parse().ok()
-}
-
-/// What a commit of the tree would refuse.
-pub(super) fn check(tree: &Value, state: &State) -> Vec<FieldError> {
-    match Configuration::check(tree) {
-        Err(errors) => errors,
-        Ok(config) => compile::commands(&config, state).err().unwrap_or_default(),
-    }
 }

@@ -1,22 +1,14 @@
-//! A JSON tree as an operator edits it: paths, set, delete, differences.
+//! A JSON tree as an operator edits it: set, delete, differences.
 
-use api::types::config::ConfigChange;
+use api::types::config::{ConfigChange, PathError, path};
 use serde_json::{Map, Value};
 
-/// Deepest path that is accepted.
-const DEPTH_MAX: usize = 16;
-/// Longest key, in octets.
-const KEY_OCTETS_MAX: usize = 255;
-
-/// Why a path or an edit is refused.
+/// Why an edit is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TreeError {
-    /// Nothing between two separators, or an open quote.
-    #[error("the path is empty, has an empty key or an open quote")]
-    Path,
-    /// Deeper or longer than any configuration.
-    #[error("a path has at most {DEPTH_MAX} keys of {KEY_OCTETS_MAX} octets")]
-    TooLong,
+    /// The path cannot be read, or names the whole tree.
+    #[error(transparent)]
+    Path(#[from] PathError),
     /// Something on the way is no object.
     #[error("{0} is a value, not a section")]
     NotASection(String),
@@ -25,56 +17,12 @@ pub(super) enum TreeError {
     Absent(String),
 }
 
-/// The keys of `pools.home`, `pools/home`, `pools home` or `pools."my.home"`.
-///
-/// # Errors
-/// [`TreeError::Path`], [`TreeError::TooLong`].
-pub(super) fn keys(path: &str) -> Result<Vec<String>, TreeError> {
-    let mut keys = Vec::new();
-    let mut rest = path.trim().trim_start_matches('/');
-    loop {
-        let (key, tail) = if let Some(quoted) = rest.strip_prefix('"') {
-            let (key, tail) = quoted.split_once('"').ok_or(TreeError::Path)?;
-            if !tail.is_empty() && !tail.starts_with(is_separator) {
-                return Err(TreeError::Path);
-            }
-            (key, tail)
-        } else {
-            rest.split_at(rest.find(is_separator).unwrap_or(rest.len()))
-        };
-        if key.is_empty() {
-            return Err(TreeError::Path);
-        }
-        if keys.len() == DEPTH_MAX || key.len() > KEY_OCTETS_MAX {
-            return Err(TreeError::TooLong);
-        }
-        keys.push(key.to_owned());
-        match tail.strip_prefix(is_separator) {
-            Some(more) => rest = more,
-            None => return Ok(keys),
-        }
-    }
-}
-
-fn is_separator(c: char) -> bool {
-    matches!(c, '.' | '/' | ' ')
-}
-
-/// The path of keys, as differences and errors print it.
-#[must_use]
-pub(super) fn path(keys: &[String]) -> String {
-    let quoted = |key: &String| {
-        if key.contains(is_separator) { format!("\"{key}\"") } else { key.clone() }
-    };
-    keys.iter().map(quoted).collect::<Vec<_>>().join(".")
-}
-
 /// Puts a value at a path; sections on the way are made.
 ///
 /// # Errors
 /// [`TreeError::NotASection`] when the way leads through a value; the tree is as it was then.
 pub(super) fn set(tree: &mut Value, keys: &[String], value: Value) -> Result<(), TreeError> {
-    let Some((last, way)) = keys.split_last() else { return Err(TreeError::Path) };
+    let Some((last, way)) = keys.split_last() else { return Err(PathError::Empty.into()) };
     check_way(tree, way)?;
     let mut at = tree;
     for key in way {
@@ -89,7 +37,7 @@ pub(super) fn set(tree: &mut Value, keys: &[String], value: Value) -> Result<(),
 /// # Errors
 /// [`TreeError::Absent`] or [`TreeError::NotASection`].
 pub(super) fn delete(tree: &mut Value, keys: &[String]) -> Result<(), TreeError> {
-    let Some((last, way)) = keys.split_last() else { return Err(TreeError::Path) };
+    let Some((last, way)) = keys.split_last() else { return Err(PathError::Empty.into()) };
     check_way(tree, way)?;
     let mut at = tree;
     for key in way {
@@ -166,40 +114,14 @@ fn compare(
     }
 }
 
-/// Differences as lines for people.
-#[must_use]
-pub(super) fn text(changes: &[ConfigChange]) -> String {
-    let mut out = String::new();
-    for change in changes {
-        for (sign, value) in [('-', &change.before), ('+', &change.after)] {
-            if let Some(value) = value {
-                out.push_str(&format!("{sign} {} {value}\n", change.path));
-            }
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use api::types::config::{keys, text};
     use serde_json::json;
 
     fn k(path: &str) -> Vec<String> {
         keys(path).unwrap()
-    }
-
-    #[test]
-    fn a_path_is_read_in_each_of_its_forms() {
-        for form in ["pppoe.mtu", "pppoe/mtu", "/pppoe/mtu", "pppoe mtu", " pppoe.\"mtu\" "] {
-            assert_eq!(k(form), ["pppoe", "mtu"], "{form}");
-        }
-        assert_eq!(k("pools.\"my.home\".range"), ["pools", "my.home", "range"]);
-        assert_eq!(path(&k("pools.\"my.home\"")), "pools.\"my.home\"");
-        for bad in ["", " ", "a..b", "a.", "\"a", "\"a\"b", "\"\""] {
-            assert_eq!(keys(bad), Err(TreeError::Path), "{bad:?}");
-        }
-        assert_eq!(keys(&vec!["a"; 17].join(".")), Err(TreeError::TooLong));
     }
 
     #[test]
