@@ -4,14 +4,19 @@
 //! acknowledged. sled can panic on a damaged file, so opening is fenced by `catch_unwind`.
 
 use super::LogEngine;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// sled's page cache; the newest entries are cached above the engine already.
 const CACHE_OCTETS: u64 = 32 << 20;
 /// Removals per batch: a batch is one record of sled's own log and must fit its buffer.
 const REMOVALS_PER_BATCH: u64 = 1024;
+/// How long opening waits for who had the store before: sled lets go of its file a moment after the store was closed.
+const LOCK_WAIT: Duration = Duration::from_secs(3);
+const LOCK_POLL: Duration = Duration::from_millis(10);
 const ENTRIES: &[u8] = b"raft-log";
 const META: &[u8] = b"raft-meta";
 
@@ -24,11 +29,12 @@ pub(crate) struct SledEngine {
 }
 
 impl SledEngine {
-    /// Opens or makes the store in `dir`.
+    /// Opens or makes the store in `dir`. Blocks for up to three seconds while another holds it.
     ///
     /// # Errors
-    /// What sled says, or the text of its panic.
+    /// `WouldBlock` when another process has the store; else what sled says, or the text of its panic.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
+        wait_for_lock(&dir.join("db"))?;
         let config = sled::Config::new()
             .path(dir)
             .cache_capacity(CACHE_OCTETS)
@@ -66,6 +72,28 @@ impl SledEngine {
             }
         }
         self.entries.apply_batch(batch).map_err(other)
+    }
+}
+
+/// Returns when nobody holds sled's lock on `file`. sled itself only tries once, and the threads of a store that was just closed
+/// hold it a little longer than the store lives.
+fn wait_for_lock(file: &Path) -> io::Result<()> {
+    let handle = match File::open(file) {
+        Ok(handle) => handle,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    let end = Instant::now() + LOCK_WAIT;
+    loop {
+        match handle.try_lock() {
+            Ok(()) => return handle.unlock(),
+            Err(TryLockError::Error(e)) => return Err(e),
+            Err(TryLockError::WouldBlock) if Instant::now() >= end => {
+                let text = format!("{} is in use by another process", file.display());
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_POLL),
+        }
     }
 }
 
