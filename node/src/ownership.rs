@@ -3,18 +3,19 @@
 //! Safety rests on the voters' promises alone (`quorum_lease`); what happens here only makes a
 //! takeover prompt and orderly, and picks a good owner.
 
+mod candidates;
 mod placement;
 mod voters;
 
 use crate::clock;
 use crate::fitness::Fault;
 use crate::peer::{self, Local};
+use candidates::{Answers, answer_of, first_answers, last_resort, no_candidate, pick};
 use futures::future::join_all;
 use model::{Epoch, Group, GroupId, NodeId, NodeRole, Revision, Tick};
 use placement::Pace;
 use quorum_lease::Timing;
 use raft_store::{Change, Command, RaftStatus, Role, State};
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,6 +46,9 @@ pub enum SwitchError {
     /// The group is on its way already.
     #[error("the group is being moved already")]
     Busy,
+    /// The suspected owner is no longer the owner.
+    #[error("the group has got another owner meanwhile")]
+    Superseded,
     /// The target would not take it.
     #[error("node {node} cannot take the group: {why}")]
     NotEligible {
@@ -116,8 +120,8 @@ impl Manager {
                 continue;
             }
             if may_seal {
-                for group in suspects {
-                    self.spawn_takeover(group);
+                for (group, epoch) in suspects {
+                    self.spawn_takeover(group, epoch);
                 }
             }
             self.place_leader(&status, &mut pace);
@@ -137,8 +141,8 @@ impl Manager {
         self.voters_at(&status).changed_at()
     }
 
-    /// Groups whose owner does not renew, or that never had one.
-    fn suspects(&self, seen: &mut BTreeMap<GroupId, Seen>) -> Vec<GroupId> {
+    /// Groups whose owner does not renew, or that never had one, with the epoch of that owner.
+    fn suspects(&self, seen: &mut BTreeMap<GroupId, Seen>) -> Vec<(GroupId, Epoch)> {
         let now = clock::now();
         let state = self.local.store.state();
         let lease = self.local.lease.status().borrow().clone();
@@ -160,18 +164,18 @@ impl Manager {
             // have been appointed just now, or this node may have started just now.
             let patience_over = now >= entry.since + self.timing.lease.mul_f32(1.5);
             if !live && (entry.promised || patience_over || group.owner.is_none()) {
-                suspects.push(group.id);
+                suspects.push((group.id, group.epoch));
             }
         }
         suspects
     }
 
-    fn spawn_takeover(&self, group: GroupId) {
+    fn spawn_takeover(&self, group: GroupId, suspected: Epoch) {
         let Some(guard) = self.begin(group) else { return };
         let this = self.clone();
         tokio::spawn(async move {
             let started = clock::now();
-            match this.take_over(group).await {
+            match this.take_over(group, suspected).await {
                 Ok((to, epoch)) => {
                     let took_ms = clock::now().since(started).as_millis();
                     info!(event = "TANDEM-OWNER-FAILED", %group, %to, %epoch, took_ms, "owner lost, group reassigned");
@@ -186,9 +190,17 @@ impl Manager {
     }
 
     /// Seals the group and gives it to the best node that answers.
-    async fn take_over(&self, group: GroupId) -> Result<(NodeId, Epoch), SwitchError> {
+    async fn take_over(
+        &self,
+        group: GroupId,
+        suspected: Epoch,
+    ) -> Result<(NodeId, Epoch), SwitchError> {
         let state = self.local.store.state();
         let record = state.group(group).ok_or(SwitchError::UnknownGroup)?;
+        // An earlier takeover may have ended between the look at the group and this one.
+        if record.epoch != suspected {
+            return Err(SwitchError::Superseded);
+        }
         let seen = self.local.lease.status().borrow().seen.get(&group).copied().unwrap_or_default();
         let epoch = record.epoch.max(seen).next();
         let failed = record.owner;
@@ -205,6 +217,10 @@ impl Manager {
                 )));
             }
             Err(_) => return Err(SwitchError::Propose("no quorum answered the seal".into())),
+        }
+        // Another leader decides by now, and may have found the owner alive.
+        if self.local.store.status().borrow().role != Role::Leader {
+            return Err(SwitchError::NotLeader);
         }
         if self.voters_changed_at() != voters_since {
             return Err(SwitchError::Propose("the voters changed during the seal".into()));
@@ -297,11 +313,15 @@ impl Manager {
         first_answers(asked.collect()).await
     }
 
-    /// Moves the leadership off a node that owns a group: a power loss then costs one election less.
+    /// Moves the leadership off a node that owns a group, or whose disk is slow.
     fn place_leader(&self, status: &RaftStatus, pace: &mut Pace) {
         let state = self.local.store.state();
         let owners = placement::owners(&state);
         if !owners.contains(&self.local.me) && !self.local.fitness.has(Fault::Disk) {
+            return;
+        }
+        // A takeover or a planned move ends here first; the next look comes soon.
+        if !self.moving().is_empty() {
             return;
         }
         let Some(to) = placement::target(status, &state, &owners) else { return };
@@ -318,11 +338,13 @@ impl Manager {
         if self.leaving.swap(true, Ordering::AcqRel) {
             return false;
         }
-        info!(%to, "moving the Raft leadership off a group owner");
+        let started = clock::now();
         let moved = self.local.store.transfer_leader(to).await;
         self.leaving.store(false, Ordering::Release);
-        if let Err(error) = &moved {
-            warn!(%to, %error, "leadership not moved");
+        let took_ms = clock::now().since(started).as_millis();
+        match &moved {
+            Ok(()) => info!(%to, took_ms, "moved the Raft leadership off a group owner"),
+            Err(error) => warn!(%to, took_ms, %error, "leadership not moved"),
         }
         moved.is_ok()
     }
@@ -354,9 +376,12 @@ impl Manager {
         self.local.ask(leader, request, HANDOVER).await
     }
 
+    fn moving(&self) -> MutexGuard<'_, BTreeSet<GroupId>> {
+        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn begin(&self, group: GroupId) -> Option<Moving> {
-        let mut moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
-        moving.insert(group).then(|| Moving { group, set: self.moving.clone() })
+        self.moving().insert(group).then(|| Moving { group, set: self.moving.clone() })
     }
 }
 
@@ -370,112 +395,6 @@ impl Drop for Moving {
     fn drop(&mut self) {
         self.set.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.group);
     }
-}
-
-/// Why a node would rather not take a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Unwilling {
-    why: String,
-    /// How far its kernel is, if it would serve when nobody is better.
-    last_resort: Option<Revision>,
-}
-
-type Answer = Result<(), Unwilling>;
-type Answers = BTreeMap<NodeId, Answer>;
-
-fn answer_of(asked: Result<peer::Candidate, String>) -> Answer {
-    match asked {
-        Ok(peer::Candidate { refusal: None, .. }) => Ok(()),
-        Ok(peer::Candidate { refusal: Some(why), last_resort, programmed }) => {
-            Err(Unwilling { why, last_resort: last_resort.then_some(programmed) })
-        }
-        Err(why) => Err(Unwilling { why, last_resort: None }),
-    }
-}
-
-/// Collects answers; once one node has said yes, the silent ones get only a moment more.
-///
-/// A dead owner does not answer, and waiting for its time-out would be most of the takeover.
-async fn first_answers<F>(asked: Vec<F>) -> Answers
-where
-    F: Future<Output = (NodeId, Answer)>,
-{
-    use futures::StreamExt as _;
-    const GRACE: Duration = Duration::from_millis(3);
-    let mut answers = Answers::new();
-    let mut pending: futures::stream::FuturesUnordered<F> = asked.into_iter().collect();
-    let mut stop_at = None;
-    loop {
-        let next = tokio::select! {
-            answer = pending.next() => answer,
-            () = clock::until(stop_at) => None,
-        };
-        let Some((node, answer)) = next else { return answers };
-        if answer.is_ok() && stop_at.is_none() {
-            stop_at = Some(clock::now() + GRACE);
-        }
-        answers.insert(node, answer);
-    }
-}
-
-/// The best of those that said yes: not the failed one if there is another, then by configured
-/// preference, then the one with the fewest groups, then the lowest id.
-fn pick(
-    state: &State,
-    group: GroupId,
-    answers: &Answers,
-    failed: Option<NodeId>,
-) -> Option<NodeId> {
-    let record = state.group(group)?;
-    let willing = answers.iter().filter(|(_, answer)| answer.is_ok()).map(|(node, _)| *node);
-    willing.min_by_key(|node| rank(state, record, failed, *node))
-}
-
-/// When nobody said yes: the one among those that could still serve whose kernel has the most.
-///
-/// Sessions that are in a kernel go on there, whatever its disk does or the next session meets;
-/// without an owner they would all end.
-fn last_resort(
-    state: &State,
-    group: GroupId,
-    answers: &Answers,
-    failed: Option<NodeId>,
-) -> Option<NodeId> {
-    let record = state.group(group)?;
-    let could = |(node, answer): (&NodeId, &Answer)| {
-        let programmed = answer.as_ref().err()?.last_resort?;
-        Some((programmed, *node))
-    };
-    let key = |(programmed, node): &(Revision, NodeId)| {
-        (Reverse(*programmed), rank(state, record, failed, *node))
-    };
-    answers.iter().filter_map(could).min_by_key(key).map(|(_, node)| node)
-}
-
-/// Lower is better.
-fn rank(
-    state: &State,
-    record: &Group,
-    failed: Option<NodeId>,
-    node: NodeId,
-) -> (bool, usize, usize, NodeId) {
-    let load = state.groups().filter(|g| g.owner == Some(node)).count();
-    let preference = record.preferred.iter().position(|p| *p == node).unwrap_or(usize::MAX);
-    (Some(node) == failed, preference, load, node)
-}
-
-fn no_candidate(answers: &Answers) -> SwitchError {
-    let words: Vec<String> = answers
-        .iter()
-        .filter_map(|(node, answer)| {
-            answer.as_ref().err().map(|unwilling| format!("node {node}: {}", unwilling.why))
-        })
-        .collect();
-    SwitchError::NoCandidate(if words.is_empty() {
-        "nobody answered".into()
-    } else {
-        words.join("; ")
-    })
 }
 
 /// Follows committed ownership on a data node: acquires and releases the lease.

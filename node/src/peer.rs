@@ -16,6 +16,9 @@ use tokio::sync::watch;
 /// How long a candidate may wait for its own kernel to catch up before it says "not eligible".
 const CATCH_UP: Duration = Duration::from_millis(300);
 
+/// Why a node that could not open its fence yet is no candidate.
+const UNSETTLED: &str = "it learned the members less than a lease ago";
+
 /// A request to another node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -129,10 +132,15 @@ impl Local {
         if let Some(why) = self.fitness.refusal() {
             return Candidate { last_resort: self.fitness.last_resort(), ..refuse(at, &why) };
         }
-        let caught_up = programmed.wait_for(|p| *p >= revision);
-        match tokio::time::timeout(CATCH_UP, caught_up).await {
-            Ok(Ok(p)) => Candidate { programmed: *p, refusal: None, last_resort: false },
-            Ok(Err(_)) | Err(_) => {
+        let mut lease = self.lease.status();
+        let ready = async {
+            lease.wait_for(|l| l.settled).await.ok()?;
+            programmed.wait_for(|p| *p >= revision).await.ok().map(|p| *p)
+        };
+        match tokio::time::timeout(CATCH_UP, ready).await {
+            Ok(Some(programmed)) => Candidate { programmed, refusal: None, last_resort: false },
+            Ok(None) | Err(_) if !self.lease.status().borrow().settled => refuse(at, UNSETTLED),
+            Ok(None) | Err(_) => {
                 refuse(at, "the kernel is not programmed up to the group's revision")
             }
         }
@@ -145,7 +153,10 @@ impl Local {
             applied: self.store.state().applied(),
             programmed: self.programmed.as_ref().map(|p| *p.borrow()),
             open: self.lease.status().borrow().open.clone(),
-            unfit: self.fitness.refusal(),
+            unfit: self.fitness.refusal().or_else(|| {
+                let settled = self.lease.status().borrow().settled;
+                (!settled).then(|| UNSETTLED.to_owned())
+            }),
         }
     }
 

@@ -447,7 +447,9 @@ async fn switch(
             SwitchError::NotEligible { .. } | SwitchError::NoCandidate(_) => {
                 ApiError::NotEligible { message: e.to_string() }
             }
-            SwitchError::Busy | SwitchError::Propose(_) => ApiError::conflict(e.to_string()),
+            SwitchError::Busy | SwitchError::Superseded | SwitchError::Propose(_) => {
+                ApiError::conflict(e.to_string())
+            }
         });
     }
     let request = peer::Request::Failover { group, to };

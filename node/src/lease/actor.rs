@@ -48,6 +48,8 @@ pub struct LeaseStatus {
     pub seen: BTreeMap<GroupId, Epoch>,
     /// The voter started so recently that it answers nothing yet.
     pub quarantined: bool,
+    /// The members are known for long enough that a fence may open.
+    pub settled: bool,
 }
 
 /// Talks to the lease thread; cheap to clone, never blocks.
@@ -373,9 +375,11 @@ impl Actor {
         let now = clock::now();
         let promises = self.promises(now).map(|(_, p)| p.expires_at).min();
         let quarantine = Some(self.voter.quarantined_until()).filter(|at| *at > now);
+        let settled = self.holder.settled_at().filter(|at| *at > now);
         let seals = self.seals.values().filter_map(|s| s.sealer.next_wakeup()).min();
         let fences = self.open.values().map(|(_, until)| *until).min();
-        [self.holder.next_wakeup(), promises, quarantine, seals, fences].into_iter().flatten().min()
+        let all = [self.holder.next_wakeup(), promises, quarantine, settled, seals, fences];
+        all.into_iter().flatten().min()
     }
 
     fn publish(&mut self) {
@@ -385,6 +389,7 @@ impl Actor {
             open: self.open.iter().map(|(g, (e, _))| (*g, *e)).collect(),
             seen: self.groups.iter().map(|g| (*g, self.voter.highest_epoch(*g))).collect(),
             quarantined: self.voter.quarantined_until() > now,
+            settled: self.holder.settled_at().is_some_and(|at| at <= now),
         };
         self.publish.send_if_modified(|old| {
             let changed = *old != status;

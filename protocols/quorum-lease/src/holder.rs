@@ -280,6 +280,14 @@ impl Holder {
         self.held.get(&group).map(|held| held.epoch)
     }
 
+    /// From when on a shut fence may open; `None` until the first call that carries a `now`.
+    ///
+    /// A node that would own a group earlier could not serve it, so it is no good candidate yet.
+    #[must_use]
+    pub fn settled_at(&self) -> Option<Tick> {
+        self.settled_at
+    }
+
     /// When [`Holder::step`] has something to do, at once for a time that is past.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Tick> {
