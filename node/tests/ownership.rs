@@ -220,8 +220,11 @@ async fn owner_and_leader_are_not_the_same_node_for_long() {
     .await;
     assert_eq!(trio.serving(), Some(owner), "the group has not moved");
 
-    // A planned move to the node that leads: the leadership leaves it first.
+    // A planned move to the node that leads: the leadership leaves it first. The standby joined while
+    // the owner served, so it is no candidate before it has known the members for a lease.
     let standby = trio.standby_of(owner);
+    let settled = || trio.member(standby).local.lease.status().borrow().settled.then_some(());
+    eventually("the standby has known the members for a lease", settled).await;
     trio.member(standby).local.store.transfer_leader(standby).await.unwrap();
     eventually("the standby leads", || trio.leader().filter(|l| *l == standby)).await;
     let manager = &trio.member(standby).manager;
