@@ -14,11 +14,14 @@ mod service;
 mod ticket;
 pub mod types;
 
-pub use client::{Answer, Client, ClientConfig, ClientError, TlsTrust};
+pub use client::{Answer, Client, ClientConfig, ClientError, EventFollower, TlsTrust};
 pub use error::ApiError;
 pub use openapi::openapi;
 pub use router::router;
-pub use service::{BootstrapAuth, Caller, ConfigService, Meta, ReadLevel, Reply, Service};
+pub use service::{
+    BootstrapAuth, Caller, ConfigService, EventService, EventStream, Meta, ReadLevel, Reply,
+    Service,
+};
 pub use ticket::{JoinTicket, TicketError};
 
 /// The types of the domain that stand in requests and answers.

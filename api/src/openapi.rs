@@ -18,6 +18,7 @@ use utoipa::{Modify, OpenApi};
     tags(
         (name = "auth", description = "Tokens"),
         (name = "subscribers", description = "Sessions"),
+        (name = "events", description = "What happens to subscribers: a stream, and webhooks"),
         (name = "cluster", description = "Members, init, join"),
         (name = "groups", description = "Redundancy groups: who owns what"),
         (name = "system", description = "This node"),
@@ -79,8 +80,9 @@ fn complete(operation: &mut Operation, is_write: bool) {
             .schema_type(Type::String)
             .enum_values(Some(["linearizable", "local"]))
             .default(Some("linearizable".into()));
-        let is_listed = |tag: &str| operation.tags.iter().flatten().any(|t| t == tag);
-        let about = if is_listed("subscribers") {
+        // What tells of this node alone has no level.
+        let replicated = ["subscribers", "configuration", "events"];
+        let about = if operation.tags.iter().flatten().any(|t| replicated.contains(&t.as_str())) {
             "`local` answers from this node without asking the leader"
         } else {
             "Without effect: this is always the view of the node that answers"

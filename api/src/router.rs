@@ -21,6 +21,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const MEMBERSHIP_TIMEOUT: Duration = Duration::from_secs(120);
 /// Requests that are worked on at once; more are refused, not queued.
 const REQUESTS_MAX: usize = 512;
+/// Streams of events that are open at once.
+const STREAMS_MAX: usize = 256;
 /// The longest request id that a caller may give, in octets.
 const REQUEST_ID_OCTETS_MAX: usize = 64;
 
@@ -29,6 +31,7 @@ pub(crate) struct Shared<S> {
     pub(crate) service: Arc<S>,
     pub(crate) lockout: Mutex<Lockout>,
     slots: Semaphore,
+    pub(crate) streams: Arc<Semaphore>,
 }
 
 /// The id of a request.
@@ -44,6 +47,7 @@ pub fn router<S: Service>(service: Arc<S>) -> Router {
         service,
         lockout: Mutex::new(Lockout::default()),
         slots: Semaphore::new(REQUESTS_MAX),
+        streams: Arc::new(Semaphore::new(STREAMS_MAX)),
     });
     let ordinary = routes::ordinary()
         .layer(from_fn(|request: Request, next: Next| limit_time(REQUEST_TIMEOUT, request, next)));

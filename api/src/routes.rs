@@ -4,6 +4,7 @@
 pub(crate) mod auth;
 pub(crate) mod cluster;
 pub(crate) mod config;
+pub(crate) mod events;
 pub(crate) mod groups;
 pub(crate) mod subscribers;
 pub(crate) mod system;
@@ -22,6 +23,7 @@ pub(crate) type Routes<S> = Router<Arc<Shared<S>>>;
 pub(crate) fn ordinary<S: Service>() -> Routes<S> {
     auth::routes()
         .merge(subscribers::routes())
+        .merge(events::routes())
         .merge(system::routes())
         .merge(config::routes())
         .merge(cluster::routes())
@@ -33,6 +35,7 @@ pub(crate) fn documented() -> Vec<OpenApi> {
     vec![
         auth::Documented::openapi(),
         subscribers::Documented::openapi(),
+        events::Documented::openapi(),
         cluster::Documented::openapi(),
         groups::Documented::openapi(),
         system::Documented::openapi(),

@@ -7,9 +7,11 @@ mod auth;
 mod cluster;
 pub mod config;
 mod envelope;
+pub mod event;
 mod init;
 mod subscriber;
 mod system;
+pub mod webhook;
 
 pub use auth::{Login, LoginRequest, TokenAnswer};
 pub use cluster::{

@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tower::ServiceExt;
 
+const HOOK: &str =
+    r#"{"url":"https://crm.example.net/x","events":["session.up"],"secret":"0123456789abcdef"}"#;
 const INIT: &str = include_str!("support/init.json");
 
 struct Reply {
@@ -154,6 +156,11 @@ async fn every_endpoint_answers_in_its_envelope() {
         ("POST", "/api/v1/groups/south/failover", "null", "/to", r#""bng2""#),
         ("POST", "/api/v1/groups/south/failover", r#"{"to":"bng1"}"#, "/to", r#""bng1""#),
         ("GET", "/api/v1/groups/south", "", "/fence", r#""open""#),
+        ("GET", "/api/v1/webhooks", "", "/webhooks/0/id", r#""a1b2c3d4""#),
+        ("POST", "/api/v1/webhooks", HOOK, "/secret", r#""0123456789abcdef""#),
+        ("DELETE", "/api/v1/webhooks/a1b2c3d4", "", "/id", r#""a1b2c3d4""#),
+        ("GET", "/api/v1/webhooks/dead-letters?limit=1", "", "/dead_letters/0/attempts", "10"),
+        ("DELETE", "/api/v1/webhooks/dead-letters/7-1", "", "/id", r#""7-1""#),
         ("GET", "/api/v1/system/config", "", "/version", "7"),
         ("GET", "/api/v1/system/config/candidate", "", "/pending", "true"),
         ("GET", "/api/v1/system/config/compare", "", "/count", "1"),
@@ -215,7 +222,7 @@ fn operations() -> Vec<(String, String, String)> {
             all.push((method.to_uppercase(), path, scheme.unwrap_or_default()));
         }
     }
-    assert_eq!(all.len(), 31, "a new endpoint must be named in the tests");
+    assert_eq!(all.len(), 37, "a new endpoint must be named in the tests");
     all
 }
 

@@ -4,6 +4,7 @@ mod args;
 mod cluster;
 mod config;
 mod error;
+mod events;
 mod format;
 mod group;
 mod login;
@@ -11,6 +12,7 @@ mod output;
 mod profile;
 mod session;
 mod system;
+mod webhook;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -42,6 +44,8 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Group(command) => group::run(&cli.global, command).await,
         Command::Session(command) => session::run(&cli.global, command).await,
         Command::Config(command) => config::run(&cli.global, command).await,
+        Command::Events(command) => events::run(&cli.global, command).await,
+        Command::Webhook(command) => webhook::run(&cli.global, command).await,
         Command::Version => system::version(&cli.global).await,
         Command::Completions { shell } => system::completions(shell),
         Command::Man { dir } => system::man(&dir),

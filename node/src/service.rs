@@ -1,9 +1,10 @@
 //! The API contract carried out by this node.
 
 mod config;
+mod events;
 mod view;
 
-pub(crate) use view::totals;
+pub(crate) use view::{group_name, interface, totals};
 
 use crate::clock;
 use crate::daemon::Daemon;

@@ -2,6 +2,8 @@
 
 #[path = "fake_config.rs"]
 mod config;
+#[path = "fake_events.rs"]
+mod events;
 
 use api::types::*;
 use api::{ApiError, BootstrapAuth, Caller, JoinTicket, Meta, ReadLevel, Reply, Service};
