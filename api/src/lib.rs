@@ -19,8 +19,8 @@ pub use error::ApiError;
 pub use openapi::openapi;
 pub use router::router;
 pub use service::{
-    BootstrapAuth, Caller, ConfigService, EventService, EventStream, Meta, ReadLevel, Reply,
-    Service,
+    BootstrapAuth, Caller, ConfigService, EventService, EventStream, Meta, NetworkService,
+    ReadLevel, Reply, Service,
 };
 pub use ticket::{JoinTicket, TicketError};
 

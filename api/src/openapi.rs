@@ -19,6 +19,10 @@ use utoipa::{Modify, OpenApi};
         (name = "auth", description = "Tokens"),
         (name = "subscribers", description = "Sessions"),
         (name = "events", description = "What happens to subscribers: a stream, and webhooks"),
+        (name = "interfaces", description = "Interfaces and VLAN tags"),
+        (name = "qos", description = "Rates"),
+        (name = "routing", description = "Kernel routes and FRR"),
+        (name = "cgnat", description = "Port-block NAT"),
         (name = "cluster", description = "Members, init, join"),
         (name = "groups", description = "Redundancy groups: who owns what"),
         (name = "system", description = "This node"),
@@ -81,7 +85,7 @@ fn complete(operation: &mut Operation, is_write: bool) {
             .enum_values(Some(["linearizable", "local"]))
             .default(Some("linearizable".into()));
         // What tells of this node alone has no level.
-        let replicated = ["subscribers", "configuration", "events"];
+        let replicated = ["subscribers", "configuration", "events", "qos", "cgnat"];
         let about = if operation.tags.iter().flatten().any(|t| replicated.contains(&t.as_str())) {
             "`local` answers from this node without asking the leader"
         } else {

@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 pub(crate) mod config;
 pub(crate) mod events;
 pub(crate) mod groups;
+pub(crate) mod network;
 pub(crate) mod subscribers;
 pub(crate) mod system;
 
@@ -24,6 +25,7 @@ pub(crate) fn ordinary<S: Service>() -> Routes<S> {
     auth::routes()
         .merge(subscribers::routes())
         .merge(events::routes())
+        .merge(network::routes())
         .merge(system::routes())
         .merge(config::routes())
         .merge(cluster::routes())
@@ -36,6 +38,7 @@ pub(crate) fn documented() -> Vec<OpenApi> {
         auth::Documented::openapi(),
         subscribers::Documented::openapi(),
         events::Documented::openapi(),
+        network::Documented::openapi(),
         cluster::Documented::openapi(),
         groups::Documented::openapi(),
         system::Documented::openapi(),

@@ -1,8 +1,10 @@
 mod config;
 mod events;
+mod network;
 
 pub use config::ConfigService;
 pub use events::{EventService, EventStream};
+pub use network::NetworkService;
 
 use crate::error::ApiError;
 use crate::types::{
@@ -71,7 +73,7 @@ pub struct BootstrapAuth {
 ///
 /// The router has checked credentials, roles and the shape of bodies before it calls; what needs
 /// the replicated state is checked here. Implementations write plain `async fn`s.
-pub trait Service: ConfigService + EventService + Send + Sync + 'static {
+pub trait Service: ConfigService + EventService + NetworkService + Send + Sync + 'static {
     // Called for every request; must not wait.
 
     /// Replicated wall time, for the lifetime of tokens.

@@ -9,6 +9,7 @@ pub mod config;
 mod envelope;
 pub mod event;
 mod init;
+pub mod network;
 mod subscriber;
 mod system;
 pub mod webhook;

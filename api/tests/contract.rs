@@ -18,6 +18,7 @@ use tower::ServiceExt;
 
 const HOOK: &str =
     r#"{"url":"https://crm.example.net/x","events":["session.up"],"secret":"0123456789abcdef"}"#;
+const BY_INTERFACE: &str = "/api/v1/subscribers/disconnect-by-interface";
 const INIT: &str = include_str!("support/init.json");
 
 struct Reply {
@@ -123,6 +124,7 @@ async fn a_login_answers_flat_and_its_token_works() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 async fn every_endpoint_answers_in_its_envelope() {
     let site = Site::new();
     let token = site.admin().await;
@@ -156,6 +158,18 @@ async fn every_endpoint_answers_in_its_envelope() {
         ("POST", "/api/v1/groups/south/failover", "null", "/to", r#""bng2""#),
         ("POST", "/api/v1/groups/south/failover", r#"{"to":"bng1"}"#, "/to", r#""bng1""#),
         ("GET", "/api/v1/groups/south", "", "/fence", r#""open""#),
+        ("GET", "/api/v1/interfaces", "", "/interfaces/0/role", r#""access""#),
+        ("GET", "/api/v1/interfaces/vlans", "", "/vlans/0/name", r#""port1.100.1""#),
+        ("GET", "/api/v1/demux/config", "", "/profiles/0/trunk_interface", r#""eth1""#),
+        ("GET", "/api/v1/demux/state", "", "/interfaces/0/sessions", "1"),
+        ("GET", "/api/v1/qos?limit=1", "", "/next", "1"),
+        ("GET", "/api/v1/qos/profiles", "", "/profiles/0/overhead", "0"),
+        ("GET", "/api/v1/routing/bgp/summary", "", "/running", "false"),
+        ("GET", "/api/v1/routing/routes", "", "/routes/0/gateway", r#""192.0.2.1""#),
+        ("GET", "/api/v1/cgnat/sessions", "", "/sessions/0/last_port", "2047"),
+        ("GET", "/api/v1/cgnat/stats", "", "/cgnat", "3"),
+        ("GET", "/api/v1/system/health", "", "/serving/0", r#""south""#),
+        ("POST", BY_INTERFACE, r#"{"interface":"port1"}"#, "/ids/0", "1"),
         ("GET", "/api/v1/webhooks", "", "/webhooks/0/id", r#""a1b2c3d4""#),
         ("POST", "/api/v1/webhooks", HOOK, "/secret", r#""0123456789abcdef""#),
         ("DELETE", "/api/v1/webhooks/a1b2c3d4", "", "/id", r#""a1b2c3d4""#),
@@ -222,7 +236,7 @@ fn operations() -> Vec<(String, String, String)> {
             all.push((method.to_uppercase(), path, scheme.unwrap_or_default()));
         }
     }
-    assert_eq!(all.len(), 37, "a new endpoint must be named in the tests");
+    assert_eq!(all.len(), 49, "a new endpoint must be named in the tests");
     all
 }
 

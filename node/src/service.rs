@@ -2,6 +2,7 @@
 
 mod config;
 mod events;
+mod network;
 mod view;
 
 pub(crate) use view::{group_name, interface, totals};

@@ -4,6 +4,8 @@
 mod config;
 #[path = "fake_events.rs"]
 mod events;
+#[path = "fake_network.rs"]
+mod network;
 
 use api::types::*;
 use api::{ApiError, BootstrapAuth, Caller, JoinTicket, Meta, ReadLevel, Reply, Service};
