@@ -9,6 +9,7 @@ use crate::ownership::HANDOVER;
 use crate::peer;
 use crate::service::{Api, internal};
 use crate::supervisor;
+use crate::telemetry;
 use axum_server::tls_rustls::RustlsConfig;
 use model::{ClusterId, Epoch, Group, Node, NodeId, Revision, Secret, Tick};
 use raft_store::{Bootstrap, ClusterCa, Command, Identity, JoinRequest as KeyRequest, Reply};
@@ -113,7 +114,9 @@ impl Daemon {
     /// [`DaemonError`]; the caller exits with failure.
     pub async fn run(self: Arc<Self>) -> Result<(), DaemonError> {
         let addr = self.config.api_listen;
+        let node: Arc<str> = self.config.name.as_str().into();
         let router = api::router(Arc::new(Api::new(self.clone())))
+            .layer(axum::middleware::from_fn_with_state(node, telemetry::traced))
             .into_make_service_with_connect_info::<std::net::SocketAddr>();
         let handle = axum_server::Handle::new();
         let server =

@@ -1,11 +1,11 @@
 //! `bngd`: one node of a Tandem cluster.
 
-use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use dataplane::DataplaneError;
 use node::config::{Config, ConfigError};
 use node::daemon::{Daemon, DaemonError};
 use node::member::MemberError;
+use node::telemetry::{self, TelemetryError};
 use raft_store::OpenError;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -30,6 +30,9 @@ struct Args {
     /// Log as JSON, one object per line.
     #[arg(long, global = true, env = "BNGD_LOG_JSON")]
     log_json: bool,
+    /// Send traces to this OpenTelemetry collector: OTLP over gRPC, such as http://192.0.2.9:4317.
+    #[arg(long, global = true, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    otlp: Option<String>,
     #[command(subcommand)]
     command: Option<Task>,
 }
@@ -65,20 +68,15 @@ Exit codes:
 
 /// Exit codes after which starting again changes nothing; the service unit names them too. The numbers are
 /// those of sysexits.h.
+const EXIT_USAGE: u8 = 2;
 const EXIT_STORE_DAMAGED: u8 = 65;
 const EXIT_NO_PERMISSION: u8 = 77;
 const EXIT_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    if let Err(error) = log_to_stderr(&args) {
-        eprintln!("bngd: {error:#}");
-        return ExitCode::from(2);
-    }
-    match run(args) {
+    match run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
             eprintln!("bngd: {error:#}");
             exit_code(&error)
         }
@@ -88,6 +86,9 @@ fn main() -> ExitCode {
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     if error.is::<ConfigError>() {
         return ExitCode::from(EXIT_CONFIG);
+    }
+    if error.is::<TelemetryError>() {
+        return ExitCode::from(EXIT_USAGE);
     }
     let daemon = error.downcast_ref::<DaemonError>();
     // The machine does not keep the timer profile of the configuration: a restart changes nothing.
@@ -123,18 +124,13 @@ fn man(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn log_to_stderr(args: &Args) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&args.log).context("--log")?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if args.log_json {
-        log.json().init()
-    } else {
-        log.init()
-    }
-    Ok(())
-}
-
 fn run(args: Args) -> anyhow::Result<()> {
+    let mut telemetry = telemetry::Settings {
+        filter: args.log,
+        json: args.log_json,
+        otlp: args.otlp,
+        node: "dev".to_owned(),
+    };
     match args.command.unwrap_or(Task::Run) {
         Task::CheckConfig => {
             let config = Config::load(&args.config)?;
@@ -143,10 +139,11 @@ fn run(args: Args) -> anyhow::Result<()> {
         }
         Task::Run => {
             let config = Config::load(&args.config)?;
-            on_runtime(async move { Ok(Daemon::prepare(config).await?.run().await?) })
+            telemetry.node.clone_from(&config.name);
+            on_runtime(&telemetry, async move { Ok(Daemon::prepare(config).await?.run().await?) })
         }
         Task::Man { dir } => man(&dir),
-        Task::Dev(dev) => on_runtime(node::dev::run(dev)),
+        Task::Dev(dev) => on_runtime(&telemetry, node::dev::run(dev)),
     }
 }
 
@@ -157,12 +154,20 @@ fn role(config: &Config) -> &'static str {
     }
 }
 
-fn on_runtime(main: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn on_runtime(
+    settings: &telemetry::Settings,
+    main: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let guard = runtime.block_on(async { telemetry::init(settings) })?;
     let outcome = runtime.block_on(main);
+    if let Err(error) = &outcome {
+        tracing::error!("{error:#}");
+    }
+    drop(guard);
     // A thread that hangs on a failed disk must not keep the process from ending.
     runtime.shutdown_background();
     outcome

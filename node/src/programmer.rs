@@ -7,12 +7,12 @@ use dataplane::{
 };
 use futures::FutureExt as _;
 use model::{GroupId, GroupService, PortId, Revision};
-use raft_store::{Change, ChangeBatch, State, Store};
+use raft_store::{Change, ChangeBatch, State, Store, span_under};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{Span, error, info, warn};
 
 /// Batches applied to the kernel in one go when the log runs ahead.
 const BATCHES_MAX: usize = 256;
@@ -153,6 +153,8 @@ impl<P: Plane> Programmer<P> {
 
     async fn apply(&self, batches: &[Arc<ChangeBatch>]) -> Result<(), DataplaneError> {
         let Some(last) = batches.last() else { return Ok(()) };
+        // They end when the kernel has everything.
+        let _spans: Vec<Span> = batches.iter().map(|b| self.span(b)).collect();
         let mut sessions = Vec::new();
         let mut settings = false;
         for change in batches.iter().flat_map(|b| &b.changes) {
@@ -182,6 +184,16 @@ impl<P: Plane> Programmer<P> {
         }
         self.programmed.send_replace(last.revision);
         Ok(())
+    }
+
+    fn span(&self, batch: &ChangeBatch) -> Span {
+        let changed = batch.changes.iter().any(|change| {
+            change.session().is_some()
+                || matches!(change, Change::GroupChanged(_) | Change::PoolChanged(_))
+        });
+        let trace = batch.trace.as_deref().filter(|_| changed);
+        let node = self.store.status().borrow().node.0;
+        span_under!(trace, "kernel.program", node, revision = batch.revision.0)
     }
 
     async fn put_groups(&self, state: &State) -> Result<(), DataplaneError> {

@@ -12,6 +12,7 @@ mod net;
 mod raft;
 mod state;
 mod store;
+pub mod trace;
 mod vault;
 
 pub use change::{Change, ChangeBatch};

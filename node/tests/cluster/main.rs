@@ -4,4 +4,5 @@
 mod events;
 mod network;
 mod ownership;
+mod trace;
 mod trio;

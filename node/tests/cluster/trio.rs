@@ -91,6 +91,18 @@ fn init_request() -> InitRequest {
 /// The members, by id.
 pub(crate) struct Trio {
     pub(crate) daemons: Vec<Arc<Daemon>>,
+    token: Secret,
+}
+
+/// A client of one node.
+fn client(daemon: &Daemon, token: Option<Secret>) -> api::Client {
+    api::Client::new(api::ClientConfig {
+        urls: vec![format!("https://{}", daemon.config.api_addr)],
+        token,
+        trust: api::TlsTrust::Insecure,
+        timeout: PATIENCE,
+    })
+    .unwrap()
 }
 
 impl Trio {
@@ -104,23 +116,18 @@ impl Trio {
             daemons.push(daemon);
         }
         daemons[0].init(init_request().plan().unwrap()).await.unwrap();
-        let client = api::Client::new(api::ClientConfig {
-            urls: vec![format!("https://{}", daemons[0].config.api_addr)],
-            token: None,
-            trust: api::TlsTrust::Insecure,
-            timeout: PATIENCE,
-        })
-        .unwrap();
+        let client = client(&daemons[0], None);
         let login =
             LoginRequest { username: "admin".into(), password: Secret::new("test-password") };
-        let client = client.with_token(client.login(&login).await.unwrap().data.access_token);
+        let token = client.login(&login).await.unwrap().data.access_token;
+        let client = client.with_token(token.clone());
         for daemon in &daemons[1..] {
             let role = Some(daemon.config.role);
             let request = JoinTokenRequest { role, ..JoinTokenRequest::default() };
             let token = client.join_token(&request).await.unwrap().data.token;
             daemon.join(api::JoinTicket::decode(token.expose()).unwrap()).await.unwrap();
         }
-        let this = Self { daemons };
+        let this = Self { daemons, token };
         eventually("all vote", || {
             let status = this.any().local.store.status().borrow().clone();
             let voters = status.membership.voters;
@@ -140,6 +147,11 @@ impl Trio {
 
     pub(crate) fn member(&self, id: NodeId) -> &Arc<Member> {
         self.members().find(|m| m.local.me == id).unwrap()
+    }
+
+    /// A client of one node, logged in as administrator.
+    pub(crate) fn client(&self, index: usize) -> api::Client {
+        client(&self.daemons[index], Some(self.token.clone()))
     }
 
     /// The API of one node.

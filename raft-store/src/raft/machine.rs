@@ -9,10 +9,11 @@ use crate::change::ChangeBatch;
 use crate::command::{Entry, LEVEL_SUPPORTED, Reply};
 use crate::fatal::Fatal;
 use crate::metrics::{Counters, add};
+use crate::span_under;
 use crate::state::State;
 use arc_swap::ArcSwap;
 use futures::{Stream, StreamExt as _};
-use model::{ClusterId, Revision};
+use model::{ClusterId, NodeId, Revision};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use std::io;
@@ -26,6 +27,7 @@ const PUBLISH_EVERY: usize = 256;
 
 /// What the rest of the store sees of the state machine.
 pub(crate) struct Published {
+    pub(crate) node: NodeId,
     pub(crate) state: ArcSwap<State>,
     pub(crate) applied: watch::Sender<Revision>,
     pub(crate) feed: Arc<Feed>,
@@ -38,8 +40,9 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    pub(crate) fn new(counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(node: NodeId, counters: Arc<Counters>) -> Self {
         Self {
+            node,
             state: ArcSwap::from_pointee(State::new()),
             applied: watch::Sender::new(Revision(0)),
             feed: Arc::new(Feed::new()),
@@ -143,9 +146,13 @@ impl Machine {
             self.published.too_old(&what)
         })?;
         let revision = Revision(id.index);
-        let (reply, changes) = self.state.apply(revision, &entry);
-        self.published.check_level(&self.state)?;
         let live = id.index > self.own_upto;
+        // What is applied again after a restart was part of its trace before.
+        let trace = entry.trace.as_deref().filter(|_| live);
+        let node = self.published.node.0;
+        let span = span_under!(trace, "raft.apply", node, revision = id.index);
+        let (reply, changes) = span.in_scope(|| self.state.apply(revision, &entry));
+        self.published.check_level(&self.state)?;
         self.published.clock.observe(entry.at, Instant::now(), live);
         batches.push(ChangeBatch { revision, at: self.state.time(), trace: entry.trace, changes });
         Ok(reply)

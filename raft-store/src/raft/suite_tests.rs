@@ -39,7 +39,7 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, tempfile::TempDir> for Fresh {
         let snapshots =
             SnapshotDir::open(dir.path().join("snapshots"), cluster.clone(), vault).unwrap();
         let snapshots = Arc::new(snapshots);
-        let published = Arc::new(Published::new(counters));
+        let published = Arc::new(Published::new(model::NodeId(1), counters));
         let machine = Machine::new(cluster, published, snapshots, 0);
         Ok((dir, log, machine))
     }
@@ -78,7 +78,7 @@ async fn an_entry_that_this_build_cannot_decode_stops_the_node_and_is_not_skippe
 
 fn machine_at(dir: &std::path::Path) -> (Machine, Arc<Published>, Arc<SnapshotDir>) {
     let cluster = ClusterId("lab".to_owned());
-    let published = Arc::new(Published::new(Arc::new(Counters::default())));
+    let published = Arc::new(Published::new(model::NodeId(1), Arc::new(Counters::default())));
     let vault = Arc::new(Vault::new(&[7; 32]));
     let snapshots = Arc::new(SnapshotDir::open(dir.to_owned(), cluster.clone(), vault).unwrap());
     let machine = Machine::new(cluster, Arc::clone(&published), Arc::clone(&snapshots), 0);

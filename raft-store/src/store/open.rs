@@ -175,7 +175,7 @@ async fn start(
 ) -> Result<Store, OpenError> {
     let dir: &Path = &cfg.data_dir;
     let counters = Arc::new(Counters::default());
-    let published = Arc::new(Published::new(Arc::clone(&counters)));
+    let published = Arc::new(Published::new(cfg.node, Arc::clone(&counters)));
     let snapshots = Arc::new(snapshots);
     let peers = Peers::new(cfg.identity.clone(), &cfg.timing).map_err(OpenError::Config)?;
     let peers = Arc::new(peers);

@@ -6,6 +6,7 @@ use crate::metrics::add;
 use crate::net::{Lane, was_never_sent};
 use crate::raft::wire::proto;
 use crate::raft::{Payload, TypeConfig};
+use crate::span_under;
 use futures::StreamExt as _;
 use model::{NodeId, Revision};
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
+use tracing::Span;
 
 /// Proposals of this node that wait for an answer.
 pub(super) const OUTSTANDING_MAX: usize = 16_384;
@@ -105,6 +107,11 @@ impl Inner {
         let start = Instant::now();
         let deadline = start + within.min(DEADLINE_MAX);
         add(&self.counters.proposals, 1);
+        // Part of the caller's trace; a proposal without one, such as a dial-in, is not traced.
+        let trace = trace.or_else(|| crate::trace::parent_of(&Span::current()));
+        let node = self.node.0;
+        let span = span_under!(trace.as_deref(), "raft.propose", node, command = command.label());
+        let trace = crate::trace::parent_of(&span).or(trace);
         let _slot = self.slot(deadline).await?;
         let mut give_up = deadline.min(start + self.leader_wait());
         loop {
@@ -321,6 +328,9 @@ async fn write_batch(inner: &Inner, batch: Vec<Pending>, slot: OwnedSemaphorePer
             drop(answer.send(outcome));
             continue;
         }
+        let (node, label) = (inner.node.0, command.label());
+        let span = span_under!(trace.as_deref(), "raft.replicate", node, command = label);
+        let trace = crate::trace::parent_of(&span).or(trace);
         let entry = Entry { at, client, trace, command }.encode();
         if entry.len() > ENTRY_OCTETS_MAX {
             let why = format!("an entry has at most {ENTRY_OCTETS_MAX} octets");
@@ -328,7 +338,7 @@ async fn write_batch(inner: &Inner, batch: Vec<Pending>, slot: OwnedSemaphorePer
             continue;
         }
         entries.push(Payload(entry.into()));
-        answers.push(answer);
+        answers.push((answer, span));
     }
     if entries.is_empty() {
         return;
@@ -336,14 +346,15 @@ async fn write_batch(inner: &Inner, batch: Vec<Pending>, slot: OwnedSemaphorePer
     match inner.raft.client_write_many(entries).await {
         Ok(mut results) => {
             tokio::spawn(async move {
-                for answer in answers {
+                for (answer, span) in answers {
                     drop(answer.send(outcome(results.next().await)));
+                    drop(span);
                 }
                 drop(slot);
             });
         }
         // Raft stopped before or after taking the batch; a caller may not take this for "not done".
-        Err(_) => answers.into_iter().for_each(|a| drop(a.send(Outcome::Unknown))),
+        Err(_) => answers.into_iter().for_each(|(a, _)| drop(a.send(Outcome::Unknown))),
     }
 }
 
