@@ -3,12 +3,14 @@
 //! Nothing here does I/O, reads a clock or depends on another crate of the workspace.
 
 mod addr;
+mod document;
 mod domain;
 mod id;
 mod secret;
 mod time;
 
 pub use addr::{Ipv4Range, MacAddr, ParseMacError, ParseRangeError, PortId, Vlans};
+pub use document::{Collection, CollectionLimits, WhenFull};
 pub use domain::{
     ApiRole, ApiUser, Attachment, DhcpSession, DownReason, Fence, Group, GroupService, NatBlock,
     NatPool, Node, NodeRole, Pool, PppoeSession, Rate, Session, SessionKind, Subscriber,

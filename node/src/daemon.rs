@@ -380,6 +380,7 @@ fn bootstrap_command(
         Err(_) => hex::encode(rand::random::<[u8; 32]>()),
     };
     Ok(Command::Bootstrap(Box::new(Bootstrap {
+        level: raft_store::LEVEL_SUPPORTED,
         cluster_id,
         nodes: vec![node],
         groups,

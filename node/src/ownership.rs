@@ -228,9 +228,11 @@ impl Manager {
         {
             Ok(committed) => match committed.reply {
                 Reply::Refused(refusal) => Err(SwitchError::Propose(refusal.to_string())),
-                Reply::Done | Reply::Acquired { .. } | Reply::Sessions(_) | Reply::NodeId(_) => {
-                    Ok(())
-                }
+                Reply::Done
+                | Reply::Acquired { .. }
+                | Reply::Sessions(_)
+                | Reply::NodeId(_)
+                | Reply::Documents { .. } => Ok(()),
             },
             Err(error) => Err(SwitchError::Propose(error.to_string())),
         }

@@ -101,7 +101,9 @@ impl Programmer {
                 Change::OwnerChanged { .. }
                 | Change::NodeChanged(_)
                 | Change::SubscriberChanged(_)
-                | Change::ApiUserChanged(_) => {}
+                | Change::ApiUserChanged(_)
+                | Change::DocumentPut { .. }
+                | Change::DocumentDeleted { .. } => {}
             }
         }
         if settings {

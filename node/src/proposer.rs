@@ -144,7 +144,8 @@ fn deliver(reply: Option<Reply>, waiting: Vec<oneshot::Sender<OpOutcome>>) {
                 let _ = done.send(OpOutcome::Committed(OpReply::Refused(refusal.clone())));
             }
         }
-        Some(Reply::Done | Reply::Acquired { .. } | Reply::NodeId(_)) | None => {
+        Some(Reply::Done | Reply::Acquired { .. } | Reply::NodeId(_) | Reply::Documents { .. })
+        | None => {
             for done in waiting {
                 let _ = done.send(OpOutcome::Unknown);
             }

@@ -74,9 +74,11 @@ impl Api {
             .map_err(|e| propose_error(&e))?;
         match committed.reply {
             Reply::Refused(refusal) => Err(refused(&refusal)),
-            Reply::Done | Reply::Acquired { .. } | Reply::Sessions(_) | Reply::NodeId(_) => {
-                Ok(committed)
-            }
+            Reply::Done
+            | Reply::Acquired { .. }
+            | Reply::Sessions(_)
+            | Reply::NodeId(_)
+            | Reply::Documents { .. } => Ok(committed),
         }
     }
 }
@@ -105,6 +107,7 @@ fn refused(refusal: &Refusal) -> ApiError {
         Refusal::UnknownPool => ApiError::not_found("pool"),
         Refusal::UnknownNode => ApiError::not_found("member"),
         Refusal::UnknownSubscriber | Refusal::UnknownApiUser => ApiError::not_found("user"),
+        Refusal::DocumentUnknown { collection, .. } => ApiError::not_found(collection.label()),
         Refusal::InvalidToken => ApiError::Unauthorized,
         Refusal::AlreadyBootstrapped => ApiError::AlreadyInitialised,
         Refusal::NotBootstrapped => ApiError::NotInitialised,
@@ -118,7 +121,9 @@ fn refused(refusal: &Refusal) -> ApiError {
         | Refusal::NotADataNode
         | Refusal::LevelTooLow
         | Refusal::InUse(_)
-        | Refusal::SequenceTooOld => ApiError::conflict(refusal.to_string()),
+        | Refusal::SequenceTooOld
+        | Refusal::DocumentConflict { .. }
+        | Refusal::CollectionFull { .. } => ApiError::conflict(refusal.to_string()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What an applied entry changed: the stream that the data plane, accounting and the API watch.
 
-use model::{DownReason, Epoch, GroupId, NodeId, Revision, Session, SessionId, UnixMs};
+use model::{Collection, DownReason, Epoch, GroupId, NodeId, Revision, Session, SessionId, UnixMs};
 use std::sync::Arc;
 
 /// One change of the replicated state.
@@ -40,6 +40,20 @@ pub enum Change {
     ApiUserChanged(String),
     /// The cluster was made, its level was raised, or its join tokens changed.
     ClusterChanged,
+    /// A document came, or has another value.
+    DocumentPut {
+        /// Its collection.
+        collection: Collection,
+        /// Its key.
+        key: Arc<str>,
+    },
+    /// A document went: deleted, or dropped to make room.
+    DocumentDeleted {
+        /// Its collection.
+        collection: Collection,
+        /// Its key.
+        key: Arc<str>,
+    },
 }
 
 impl Change {
@@ -57,6 +71,8 @@ impl Change {
             Self::SubscriberChanged(_) => "subscriber_changed",
             Self::ApiUserChanged(_) => "api_user_changed",
             Self::ClusterChanged => "cluster_changed",
+            Self::DocumentPut { .. } => "document_put",
+            Self::DocumentDeleted { .. } => "document_deleted",
         }
     }
 
@@ -73,7 +89,9 @@ impl Change {
             | Self::NodeChanged(_)
             | Self::SubscriberChanged(_)
             | Self::ApiUserChanged(_)
-            | Self::ClusterChanged => None,
+            | Self::ClusterChanged
+            | Self::DocumentPut { .. }
+            | Self::DocumentDeleted { .. } => None,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod codec;
 mod convert;
+mod document;
 pub(crate) mod proto;
 mod reply;
 #[cfg(test)]
@@ -18,15 +19,22 @@ use prost::Message as _;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+pub(crate) use document::collection;
+pub use document::{DocKey, DocumentBatch, DocumentOp, Expect};
 pub use reply::{OpReply, Refusal, Reply};
 
 /// The replicated level that this build understands; a node stops when the cluster's level passes
 /// it.
-pub const LEVEL_SUPPORTED: u32 = 1;
+pub const LEVEL_SUPPORTED: u32 = 2;
+
+/// The level from which on [`Command::Documents`] may be proposed.
+pub const LEVEL_DOCUMENTS: u32 = 2;
 
 /// The first contents of a cluster. Refused when there is one already.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Bootstrap {
+    /// The replicated level to begin with; every founding member must understand it.
+    pub level: u32,
     /// The name of the new cluster.
     pub cluster_id: ClusterId,
     /// The first members.
@@ -49,6 +57,7 @@ impl fmt::Debug for Bootstrap {
     /// Leaves the cookie key out, as [`Secret`] does with its text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bootstrap")
+            .field("level", &self.level)
             .field("cluster_id", &self.cluster_id)
             .field("nodes", &self.nodes)
             .field("groups", &self.groups)
@@ -133,6 +142,8 @@ pub enum Command {
         /// The new level.
         level: u32,
     },
+    /// Changes documents, all or nothing.
+    Documents(DocumentBatch),
 }
 
 /// Session changes of one owner, applied in their order.
@@ -259,6 +270,37 @@ impl Command {
             Self::PutJoinToken { .. } => "put_join_token",
             Self::UseJoinToken { .. } => "use_join_token",
             Self::RaiseLevel { .. } => "raise_level",
+            Self::Documents(_) => "documents",
+        }
+    }
+
+    /// The replicated level from which on this command may stand in the log. A leader proposes it
+    /// only then, because a member that cannot decode it stops.
+    #[must_use]
+    pub fn level(&self) -> u32 {
+        match self {
+            Self::Bootstrap(_)
+            | Self::PutNode(_)
+            | Self::RemoveNode(_)
+            | Self::PutGroup(_)
+            | Self::RemoveGroup(_)
+            | Self::PutPool(_)
+            | Self::RemovePool(_)
+            | Self::PutSubscriber(_)
+            | Self::RemoveSubscriber(_)
+            | Self::PutApiUser(_)
+            | Self::RemoveApiUser(_)
+            | Self::Acquire { .. }
+            | Self::Sessions(_)
+            | Self::SetRate { .. }
+            | Self::Disconnect { .. }
+            | Self::Expire
+            | Self::PutJoinToken { .. }
+            | Self::UseJoinToken { .. }
+            | Self::RaiseLevel { .. } => 0,
+            Self::Documents(batch) => {
+                batch.also.as_ref().map_or(0, |also| also.level()).max(LEVEL_DOCUMENTS)
+            }
         }
     }
 

@@ -14,8 +14,8 @@ mod store;
 
 pub use change::{Change, ChangeBatch};
 pub use command::{
-    Bootstrap, Command, CommandError, Entry, LEVEL_SUPPORTED, OpReply, Refusal, Reply,
-    SessionBatch, SessionOp,
+    Bootstrap, Command, CommandError, DocKey, DocumentBatch, DocumentOp, Entry, Expect,
+    LEVEL_DOCUMENTS, LEVEL_SUPPORTED, OpReply, Refusal, Reply, SessionBatch, SessionOp,
 };
 pub use identity::{
     ClusterCa, Identity, IdentityError, JoinRequest, NodeCertificate, fingerprint, node_name,
@@ -23,7 +23,7 @@ pub use identity::{
 };
 pub use metrics::{LatencySummary, StoreMetrics};
 pub use raft::feed::{ChangeFeed, Gone};
-pub use state::{JoinToken, NatUsage, PoolUsage, SID_MAX, Section, SnapshotError, State};
+pub use state::{Document, JoinToken, NatUsage, PoolUsage, SID_MAX, Section, SnapshotError, State};
 pub use store::{
     CallError, Clock, Committed, Engine, InitializeError, MemberError, Membership, OpenError,
     ProposeError, RaftStatus, RaftTiming, RequestHandler, Role, Store, StoreConfig, TransferError,

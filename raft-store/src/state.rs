@@ -5,6 +5,7 @@
 mod apply;
 mod clients;
 mod config;
+mod documents;
 mod members;
 mod nat;
 mod place;
@@ -17,6 +18,7 @@ mod snapshot;
 mod tests;
 
 use clients::Clients;
+use documents::Documents;
 use imbl::{OrdMap, OrdSet};
 use model::{
     ApiUser, Attachment, ClusterId, Epoch, Group, GroupId, GroupService, Node, NodeId, NodeRole,
@@ -29,6 +31,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+pub use documents::Document;
 pub use nat::NatUsage;
 pub use pool::PoolUsage;
 pub use snapshot::{Section, SnapshotError};
@@ -101,6 +104,7 @@ pub struct State {
     subscribers: OrdMap<String, Arc<Subscriber>>,
     api_users: OrdMap<String, Arc<ApiUser>>,
     clients: Clients,
+    documents: Documents,
 
     pools: OrdMap<String, PoolState>,
     pools_by_use: OrdSet<(GroupId, GroupService, String)>,

@@ -3,12 +3,16 @@
 use super::convert::{
     attachment, key32, narrow, reason, reason_number, required, role, role_number,
 };
+use super::document::collection;
 use super::proto::{self, command::Kind, op_reply, reply, session_op::Kind as OpKind};
 use super::{
     Bootstrap, Command, CommandError, Entry, OpReply, Refusal, Reply, SessionBatch, SessionOp,
 };
-use model::{ClusterId, Epoch, GroupId, NodeId, Secret, SessionId, UnixMs};
+use model::{ClusterId, Epoch, GroupId, NodeId, Revision, Secret, SessionId, UnixMs};
 use std::sync::Arc;
+
+/// The level of a bootstrap that names none.
+const FIRST_LEVEL: u32 = 1;
 
 fn many<'a, T: 'a, P: From<&'a T>>(items: &'a [T]) -> Vec<P> {
     items.iter().map(P::from).collect()
@@ -62,6 +66,7 @@ impl TryFrom<proto::Bootstrap> for Bootstrap {
 
     fn try_from(bootstrap: proto::Bootstrap) -> Result<Self, CommandError> {
         Ok(Self {
+            level: FIRST_LEVEL,
             cluster_id: ClusterId(bootstrap.cluster_id),
             nodes: many_back(bootstrap.nodes)?,
             groups: many_back(bootstrap.groups)?,
@@ -77,7 +82,13 @@ impl TryFrom<proto::Bootstrap> for Bootstrap {
 impl From<&Command> for proto::Command {
     fn from(command: &Command) -> Self {
         let kind = match command {
-            Command::Bootstrap(bootstrap) => Kind::Bootstrap((&**bootstrap).into()),
+            Command::Bootstrap(bootstrap) if bootstrap.level == FIRST_LEVEL => {
+                Kind::Bootstrap((&**bootstrap).into())
+            }
+            Command::Bootstrap(bootstrap) => Kind::LeveledBootstrap(proto::LeveledBootstrap {
+                bootstrap: Some((&**bootstrap).into()),
+                level: bootstrap.level,
+            }),
             Command::PutNode(node) => Kind::PutNode(node.into()),
             Command::RemoveNode(id) => Kind::RemoveNode(id.0),
             Command::PutGroup(group) => Kind::PutGroup(group.into()),
@@ -112,6 +123,7 @@ impl From<&Command> for proto::Command {
                 node: Some(node.into()),
             }),
             Command::RaiseLevel { level } => Kind::RaiseLevel(*level),
+            Command::Documents(batch) => Kind::Documents(Box::new(batch.into())),
         };
         Self { kind: Some(kind) }
     }
@@ -157,6 +169,11 @@ impl TryFrom<proto::Command> for Command {
                 node: required(node, "use_join_token.node")?.try_into()?,
             },
             Kind::RaiseLevel(level) => Self::RaiseLevel { level },
+            Kind::Documents(batch) => Self::Documents((*batch).try_into()?),
+            Kind::LeveledBootstrap(proto::LeveledBootstrap { bootstrap, level }) => {
+                let bootstrap = required(bootstrap, "leveled_bootstrap.bootstrap")?;
+                Self::Bootstrap(Box::new(Bootstrap { level, ..bootstrap.try_into()? }))
+            }
         })
     }
 }
@@ -299,6 +316,9 @@ impl From<&Reply> for proto::Reply {
                 reply::Kind::Sessions(proto::SessionReplies { replies: many(replies) })
             }
             Reply::NodeId(id) => reply::Kind::NodeId(id.0),
+            Reply::Documents { keys } => {
+                reply::Kind::Documents(proto::DocumentReplies { keys: keys.clone() })
+            }
             Reply::Refused(refusal) => reply::Kind::Refused(refusal.into()),
         };
         Self { kind: Some(kind) }
@@ -322,6 +342,7 @@ impl TryFrom<proto::Reply> for Reply {
                 Self::Sessions(many_back(replies)?)
             }
             reply::Kind::NodeId(id) => Self::NodeId(NodeId(id)),
+            reply::Kind::Documents(proto::DocumentReplies { keys }) => Self::Documents { keys },
             reply::Kind::Refused(refusal) => Self::Refused(refusal.try_into()?),
         })
     }
@@ -354,6 +375,7 @@ impl TryFrom<proto::OpReply> for OpReply {
 impl From<&Refusal> for proto::Refusal {
     fn from(refusal: &Refusal) -> Self {
         use proto::RefusalKind as K;
+        let mut modified = None;
         let (kind, number, text) = match refusal {
             Refusal::StaleEpoch { current } => (K::StaleEpoch, current.0, ""),
             Refusal::PoolExhausted { pool } => (K::PoolExhausted, 0, pool.as_str()),
@@ -375,8 +397,18 @@ impl From<&Refusal> for proto::Refusal {
             Refusal::InUse(by) => (K::InUse, 0, by.as_str()),
             Refusal::SequenceTooOld => (K::SequenceTooOld, 0, ""),
             Refusal::Invalid(why) => (K::Invalid, 0, why.as_str()),
+            Refusal::DocumentConflict { collection, key, revision } => {
+                modified = revision.map(|revision| revision.0);
+                (K::DocumentConflict, collection.number().into(), key.as_str())
+            }
+            Refusal::DocumentUnknown { collection, key } => {
+                (K::DocumentUnknown, collection.number().into(), key.as_str())
+            }
+            Refusal::CollectionFull { collection } => {
+                (K::CollectionFull, collection.number().into(), "")
+            }
         };
-        Self { kind: kind.into(), number, text: text.to_owned() }
+        Self { kind: kind.into(), number, text: text.to_owned(), revision: modified }
     }
 }
 
@@ -385,7 +417,12 @@ impl TryFrom<proto::Refusal> for Refusal {
 
     fn try_from(refusal: proto::Refusal) -> Result<Self, CommandError> {
         use proto::RefusalKind as K;
-        let proto::Refusal { kind: number, number: value, text } = refusal;
+        let proto::Refusal { kind: number, number: value, text, revision } = refusal;
+        let of = |number: u64| {
+            let out_of_range = CommandError::OutOfRange { field: "refusal.number", value: number };
+            let number = u32::try_from(number).map_err(|_| out_of_range)?;
+            collection(number, "refusal.number")
+        };
         let unknown = CommandError::UnknownNumber { field: "refusal.kind", number };
         let kind = K::try_from(number).map_err(|_| unknown.clone())?;
         Ok(match kind {
@@ -410,6 +447,13 @@ impl TryFrom<proto::Refusal> for Refusal {
             K::InUse => Self::InUse(text),
             K::SequenceTooOld => Self::SequenceTooOld,
             K::Invalid => Self::Invalid(text),
+            K::DocumentConflict => Self::DocumentConflict {
+                collection: of(value)?,
+                key: text,
+                revision: revision.map(Revision),
+            },
+            K::DocumentUnknown => Self::DocumentUnknown { collection: of(value)?, key: text },
+            K::CollectionFull => Self::CollectionFull { collection: of(value)? },
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The answers of `apply`.
 
 use super::{CommandError, proto};
-use model::{Epoch, GroupId, NodeId, Session};
+use model::{Collection, Epoch, GroupId, NodeId, Revision, Session};
 use prost::Message as _;
 use std::sync::Arc;
 
@@ -25,6 +25,11 @@ pub enum Reply {
     Sessions(Vec<OpReply>),
     /// The id of the node that joined.
     NodeId(NodeId),
+    /// All of a document batch was done.
+    Documents {
+        /// The key of each operation, in their order.
+        keys: Vec<String>,
+    },
     /// Nothing was changed.
     Refused(Refusal),
 }
@@ -130,6 +135,30 @@ pub enum Refusal {
     /// A value makes no sense.
     #[error("invalid: {0}")]
     Invalid(String),
+    /// A document is not as the operation expects it.
+    #[error("{collection} {key:?} is {}", modified(*revision))]
+    DocumentConflict {
+        /// Its collection.
+        collection: Collection,
+        /// Its key.
+        key: String,
+        /// When it was last written; `None` when it is not there.
+        revision: Option<Revision>,
+    },
+    /// A document that must be there is not.
+    #[error("there is no {collection} {key:?}")]
+    DocumentUnknown {
+        /// Its collection.
+        collection: Collection,
+        /// Its key.
+        key: String,
+    },
+    /// A collection takes no more.
+    #[error("the collection {collection} is full")]
+    CollectionFull {
+        /// The collection.
+        collection: Collection,
+    },
 }
 
 impl Refusal {
@@ -157,6 +186,13 @@ impl Refusal {
             Self::InUse(_) => "in_use",
             Self::SequenceTooOld => "sequence_too_old",
             Self::Invalid(_) => "invalid",
+            Self::DocumentConflict { .. } => "document_conflict",
+            Self::DocumentUnknown { .. } => "document_unknown",
+            Self::CollectionFull { .. } => "collection_full",
         }
     }
+}
+
+fn modified(revision: Option<Revision>) -> String {
+    revision.map_or_else(|| "absent".to_owned(), |revision| format!("at revision {revision}"))
 }

@@ -2,8 +2,8 @@
 
 use super::*;
 use model::{
-    ApiRole, DhcpSession, GroupService, MacAddr, NatBlock, NatPool, PortId, PppoeSession, Revision,
-    Session, SessionKind, Vlans,
+    ApiRole, Collection, DhcpSession, GroupService, MacAddr, NatBlock, NatPool, PortId,
+    PppoeSession, Revision, Session, SessionKind, Vlans,
 };
 use std::sync::Arc;
 
@@ -133,6 +133,7 @@ fn session(kind: SessionKind) -> Session {
 
 fn commands() -> Vec<Command> {
     let bootstrap = Bootstrap {
+        level: 1,
         cluster_id: ClusterId("c-1".to_owned()),
         nodes: vec![node()],
         groups: vec![group()],
@@ -175,7 +176,31 @@ fn commands() -> Vec<Command> {
         Command::RaiseLevel { level: 2 },
     ];
     commands.extend(ops().into_iter().map(batch));
+    commands.extend(documents());
     commands
+}
+
+/// One batch for each operation, with every condition, kind of key and companion.
+fn documents() -> Vec<Command> {
+    let put = |key, expect| DocumentOp::Put {
+        collection: Collection::Setting,
+        key,
+        value: b"{\"password\":\"correct horse\"}".to_vec(),
+        expect,
+    };
+    let (collection, key) = (Collection::Ticket, "t-1".to_owned());
+    let delete = DocumentOp::Delete { collection, key: key.clone(), expect: Expect::Present };
+    let check = DocumentOp::Check { collection, key, expect: Expect::Revision(Revision(300)) };
+    let puts = vec![
+        put(DocKey::Named("dns".to_owned()), Expect::Any),
+        put(DocKey::FromRevision, Expect::Absent),
+    ];
+    let also = Some(Box::new(Command::RemovePool("homes".to_owned())));
+    vec![
+        Command::Documents(DocumentBatch { ops: puts, also }),
+        Command::Documents(vec![delete].into()),
+        Command::Documents(vec![check].into()),
+    ]
 }
 
 /// The place of a variant among its kind. A new one does not compile before it has a place, and
@@ -207,6 +232,11 @@ fn place(command: &Command) -> usize {
             SessionOp::Down { .. } => 21,
             SessionOp::Decline { .. } => 22,
         },
+        Command::Documents(batch) => match batch.ops[0] {
+            DocumentOp::Put { .. } => 23,
+            DocumentOp::Delete { .. } => 24,
+            DocumentOp::Check { .. } => 25,
+        },
     }
 }
 
@@ -233,6 +263,13 @@ fn refusals() -> Vec<Refusal> {
         Refusal::InUse("why".to_owned()),
         Refusal::SequenceTooOld,
         Refusal::Invalid("why".to_owned()),
+        Refusal::DocumentConflict {
+            collection: Collection::Setting,
+            key: "dns".to_owned(),
+            revision: Some(Revision(300)),
+        },
+        Refusal::DocumentUnknown { collection: Collection::Ticket, key: "t-1".to_owned() },
+        Refusal::CollectionFull { collection: Collection::Webhook },
     ]
 }
 
@@ -268,6 +305,14 @@ fn replies() -> Vec<(String, Reply)> {
         ("reply.sessions".to_owned(), Reply::Sessions(ops)),
         ("reply.node_id".to_owned(), Reply::NodeId(NodeId(42))),
     ];
+    let keys = vec!["dns".to_owned(), DocKey::at(Revision(300), 1)];
+    replies.push(("reply.documents".to_owned(), Reply::Documents { keys }));
+    let absent = Refusal::DocumentConflict {
+        collection: Collection::Setting,
+        key: "dns".to_owned(),
+        revision: None,
+    };
+    replies.push(("reply.refused.document_absent".to_owned(), Reply::Refused(absent)));
     for refusal in refusals() {
         replies.push((format!("reply.refused.{}", refusal.label()), Reply::Refused(refusal)));
     }
@@ -304,13 +349,34 @@ fn assert_frozen<T: PartialEq + fmt::Debug>(
 fn the_bytes_of_every_command_are_frozen() {
     let mut places: Vec<_> = commands().iter().map(place).collect();
     places.sort_unstable();
-    assert_eq!(places, (0..23).collect::<Vec<_>>(), "every variant has a sample");
+    assert_eq!(places, (0..26).collect::<Vec<_>>(), "every variant has a sample");
     let name = |command: &Command| {
-        let op = if let Command::Sessions(batch) = command { batch.ops[0].label() } else { "" };
+        let op = if let Command::Sessions(batch) = command {
+            batch.ops[0].label()
+        } else if let Command::Documents(batch) = command {
+            batch.ops[0].label()
+        } else {
+            ""
+        };
         format!("command.{}.{op}", command.label()).trim_end_matches('.').to_owned()
     };
     let samples = commands().into_iter().map(|command| (name(&command), command)).collect();
     assert_frozen(samples, Command::encode, Command::decode);
+}
+
+#[test]
+fn a_bootstrap_above_level_1_is_something_that_older_builds_cannot_mistake() {
+    let first = commands().remove(0);
+    let Command::Bootstrap(bootstrap) = &first else { panic!("{first:?}") };
+    let leveled = Command::Bootstrap(Box::new(Bootstrap { level: 2, ..(**bootstrap).clone() }));
+    let field = |command: &Command| command.encode()[0] >> 3; // of a tag below 16
+    assert_eq!(field(&first), 1);
+    assert_ne!(field(&leveled), 1, "older builds ignore a field, but stop at a variant");
+    assert_frozen(
+        vec![("command.leveled_bootstrap".to_owned(), leveled)],
+        Command::encode,
+        Command::decode,
+    );
 }
 
 #[test]

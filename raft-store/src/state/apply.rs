@@ -21,6 +21,12 @@ impl Effects {
         Self { revision, changes: Vec::new(), touched: BTreeSet::new() }
     }
 
+    /// Adds what a part of the entry did, which was tried apart.
+    pub(super) fn join(&mut self, part: Self) {
+        self.changes.extend(part.changes);
+        self.touched.extend(part.touched);
+    }
+
     pub(super) fn push(&mut self, change: Change) {
         self.changes.push(change);
     }
@@ -64,12 +70,19 @@ impl State {
     }
 
     /// Carries out a command. Whatever refuses does so before it changes anything.
-    fn run(&mut self, command: &Command, effects: &mut Effects) -> Result<Reply, Refusal> {
+    pub(super) fn run(
+        &mut self,
+        command: &Command,
+        effects: &mut Effects,
+    ) -> Result<Reply, Refusal> {
         if let Command::Bootstrap(bootstrap) = command {
             return self.bootstrap(bootstrap, effects);
         }
         if self.cluster.is_none() {
             return Err(Refusal::NotBootstrapped);
+        }
+        if command.level() > self.level {
+            return Err(Refusal::LevelTooLow);
         }
         match command {
             Command::Bootstrap(_) => return Err(Refusal::AlreadyBootstrapped),
@@ -99,6 +112,7 @@ impl State {
                 return self.use_join_token(hash, node, effects);
             }
             Command::RaiseLevel { level } => self.raise_level(*level, effects),
+            Command::Documents(batch) => return self.document_batch(batch, effects),
         }
         Ok(Reply::Done)
     }

@@ -4,7 +4,7 @@ use super::apply::Effects;
 use super::config::{check_name, limit};
 use super::{Cluster, JoinToken, State};
 use crate::change::Change;
-use crate::command::{Bootstrap, LEVEL_SUPPORTED, Refusal, Reply};
+use crate::command::{Bootstrap, Refusal, Reply};
 use model::{ApiRole, ApiUser, Epoch, GroupId, Node, NodeId, NodeRole, UnixMs};
 use std::sync::Arc;
 
@@ -30,6 +30,9 @@ impl State {
         if bootstrap.jwt_secret.expose().is_empty() {
             return Err(Refusal::Invalid("the token secret is empty".to_owned()));
         }
+        if bootstrap.level == 0 {
+            return Err(Refusal::Invalid("a cluster begins at level 1 or above".to_owned()));
+        }
         if bootstrap.nodes.is_empty() {
             return Err(Refusal::Invalid("a cluster needs a node".to_owned()));
         }
@@ -40,7 +43,7 @@ impl State {
             jwt_secret: bootstrap.jwt_secret.clone(),
             cookie_key: bootstrap.cookie_key,
         }));
-        trial.level = trial.level.max(LEVEL_AT_BOOTSTRAP);
+        trial.level = trial.level.max(bootstrap.level);
         done.push(Change::ClusterChanged);
         bootstrap.nodes.iter().try_for_each(|node| trial.put_node(node, &mut done))?;
         bootstrap.groups.iter().try_for_each(|group| trial.put_group(group, &mut done))?;
@@ -164,7 +167,7 @@ impl State {
         Ok(Reply::NodeId(id))
     }
 
-    /// Never lowers the level. A level above [`LEVEL_SUPPORTED`] is taken like any other, since
+    /// Never lowers the level. A level above [`crate::LEVEL_SUPPORTED`] is taken like any other, since
     /// builds that know it do so too; this build's node then stops.
     pub(super) fn raise_level(&mut self, level: u32, effects: &mut Effects) {
         if level > self.level {
@@ -214,8 +217,3 @@ impl State {
         Ok(())
     }
 }
-
-/// The level of a new cluster. It does not follow [`LEVEL_SUPPORTED`] by itself: two builds must
-/// not bootstrap the same entry to different levels.
-const LEVEL_AT_BOOTSTRAP: u32 = 1;
-const _: () = assert!(LEVEL_AT_BOOTSTRAP <= LEVEL_SUPPORTED);

@@ -4,12 +4,13 @@
 //! blocks are built anew, and a record that contradicts another is found in doing so.
 
 use super::clients::Window;
-use super::{Cluster, JoinToken, State};
+use super::{Cluster, Document, JoinToken, State};
+use crate::command::collection;
 use crate::command::proto::{self, SnapshotMeta};
 use crate::command::{CommandError, Reply};
 use model::{
-    ApiUser, ClusterId, Epoch, Group, GroupId, Node, NodeId, Pool, Revision, Secret, Session,
-    SessionKind, Subscriber, UnixMs,
+    ApiUser, ClusterId, Collection, Epoch, Group, GroupId, Node, NodeId, Pool, Revision, Secret,
+    Session, SessionKind, Subscriber, UnixMs,
 };
 use prost::Message;
 use sha2::{Digest as _, Sha256};
@@ -31,6 +32,7 @@ const DECLINED: u32 = 9;
 const POOLS: u32 = 10;
 const SESSIONS: u32 = 11;
 const CLIENTS: u32 = 12;
+const DOCUMENTS: u32 = 13;
 
 /// A run of records of one kind. A kind may have several sections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +129,7 @@ impl State {
             (POOLS, records(self.pools.values(), pool_message)),
             (SESSIONS, records(self.sessions(), |session| proto::Session::from(&**session))),
             (CLIENTS, records(self.clients.iter(), window_message)),
+            (DOCUMENTS, records(self.documents.iter(), document_message)),
         ]
         .into_iter()
         .peekable();
@@ -285,6 +288,22 @@ impl State {
         Ok(())
     }
 
+    fn load_document(&mut self, message: proto::SnapshotDocument) -> Result<(), SnapshotError> {
+        let collection = collection(message.collection, "snapshot_document.collection")
+            .map_err(|source| SnapshotError::Record { kind: DOCUMENTS, source })?;
+        let document = Document {
+            value: message.value.into(),
+            created: Revision(message.created),
+            modified: Revision(message.modified),
+            at: UnixMs(message.at_ms),
+        };
+        let what = format!("document {:?} of {collection}", message.key);
+        if !self.documents.restore(collection, message.key.into(), document) {
+            return contradiction(format!("{what} comes twice"));
+        }
+        Ok(())
+    }
+
     fn load_window(&mut self, message: proto::ClientWindow) -> Result<(), SnapshotError> {
         let mut window = Window {
             used: Revision(message.used),
@@ -319,6 +338,19 @@ fn pool_message(state: &super::PoolState) -> proto::SnapshotPool {
         revision: revision.0,
     });
     proto::SnapshotPool { pool: Some((&*state.pool).into()), freed: freed.collect() }
+}
+
+fn document_message(
+    (collection, key, document): (Collection, &str, &Document),
+) -> proto::SnapshotDocument {
+    proto::SnapshotDocument {
+        collection: collection.number(),
+        key: key.to_owned(),
+        value: document.value.to_vec(),
+        created: document.created.0,
+        modified: document.modified.0,
+        at_ms: document.at.0,
+    }
 }
 
 fn window_message((id, window): (u64, &Window)) -> proto::ClientWindow {
@@ -376,6 +408,7 @@ impl Loader {
             POOLS => self.pools.push(read_message(kind, bytes)?),
             SESSIONS => self.sessions.push(read::<proto::Session, _>(kind, bytes)?),
             CLIENTS => state.load_window(read_message(kind, bytes)?)?,
+            DOCUMENTS => state.load_document(read_message(kind, bytes)?)?,
             _ => return Err(SnapshotError::UnknownSection(kind)),
         }
         Ok(())

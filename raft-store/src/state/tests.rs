@@ -2,6 +2,7 @@
 
 mod addresses;
 mod config;
+mod documents;
 mod fixture;
 mod lockstep;
 mod members;

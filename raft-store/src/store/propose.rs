@@ -8,6 +8,7 @@ use crate::raft::wire::proto;
 use crate::raft::{Payload, TypeConfig};
 use futures::StreamExt as _;
 use model::{NodeId, Revision};
+use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, Fatal};
 use openraft::raft::WriteResult;
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ pub(super) const OUTSTANDING_MAX: usize = 16_384;
 pub(super) const QUEUE_MAX: usize = 4_096;
 /// Commands handed to Raft, or to the leader, together.
 const BATCH_MAX: usize = 256;
+/// Octets of one entry. A follower must be able to take it in one message, far below [`crate::net`]'s bound.
+const ENTRY_OCTETS_MAX: usize = 16 << 20;
 /// Batches of which some proposal waits for an answer.
 const BATCHES_IN_FLIGHT_MAX: usize = 64;
 /// The longest anybody waits for an answer.
@@ -288,14 +291,48 @@ pub(super) async fn run_local(inner: Arc<Inner>, ends: mpsc::Receiver<Pending>) 
     }
 }
 
+/// What becomes of a command that must not stand in the log: one whose bytes others cannot read.
+fn unfit(inner: &Inner, command: &Command) -> Option<Outcome> {
+    if let Command::Documents(batch) = command
+        && let Some(also) = &batch.also
+        && let Command::Documents(_) = **also
+    {
+        return Some(Outcome::Invalid("a batch of documents in another".to_owned()));
+    }
+    if command.level() <= inner.published.state.load().level() {
+        return None;
+    }
+    let metrics = inner.raft.metrics();
+    let metrics = metrics.borrow_watched();
+    // A new leader may not have applied everything yet, the raised level among it.
+    let settled = metrics.last_applied.is_some_and(|id| id.leader_id.term == metrics.current_term);
+    if !settled {
+        return Some(Outcome::NotLeader);
+    }
+    let reply = Reply::Refused(Refusal::LevelTooLow);
+    Some(Outcome::Committed(Committed { revision: Revision(0), reply }))
+}
+
 async fn write_batch(inner: &Inner, batch: Vec<Pending>, slot: OwnedSemaphorePermit) {
     let at = inner.published.clock.stamp((inner.clock)(), Instant::now());
     let mut entries = Vec::with_capacity(batch.len());
     let mut answers = Vec::with_capacity(batch.len());
     for Pending { command, client, trace, answer, .. } in batch {
-        let entry = Entry { at, client, trace, command };
-        entries.push(Payload(entry.encode().into()));
+        if let Some(outcome) = unfit(inner, &command) {
+            drop(answer.send(outcome));
+            continue;
+        }
+        let entry = Entry { at, client, trace, command }.encode();
+        if entry.len() > ENTRY_OCTETS_MAX {
+            let why = format!("an entry has at most {ENTRY_OCTETS_MAX} octets");
+            drop(answer.send(Outcome::Invalid(why)));
+            continue;
+        }
+        entries.push(Payload(entry.into()));
         answers.push(answer);
+    }
+    if entries.is_empty() {
+        return;
     }
     match inner.raft.client_write_many(entries).await {
         Ok(mut results) => {

@@ -158,7 +158,8 @@ pub enum InitializeError {
 /// A command that was committed and applied on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
-    /// Index of its entry; zero when the leader could not read the command and made no entry.
+    /// Index of its entry; zero when the leader could not read the command, or the cluster's level is too low for it,
+    /// and it made no entry.
     pub revision: Revision,
     /// What applying it answered.
     pub reply: crate::Reply,

@@ -5,8 +5,8 @@
 
 use model::{ClusterId, NodeId, NodeRole, Revision, Secret, Subscriber, UnixMs};
 use raft_store::{
-    Bootstrap, ChangeFeed, ClusterCa, Command, Engine, Identity, OpenError, RaftStatus, RaftTiming,
-    Reply, Store, StoreConfig,
+    Bootstrap, ChangeFeed, ClusterCa, Command, Engine, Identity, LEVEL_SUPPORTED, OpenError,
+    RaftStatus, RaftTiming, Reply, Store, StoreConfig,
 };
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -133,6 +133,7 @@ impl Cluster {
             api_addr: *address,
         };
         Command::Bootstrap(Box::new(Bootstrap {
+            level: LEVEL_SUPPORTED,
             cluster_id: self.id.clone(),
             nodes: self.addresses.iter().map(node).collect(),
             groups: vec![],

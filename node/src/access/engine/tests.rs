@@ -69,6 +69,7 @@ impl Bench {
             api_addr: addr,
         };
         let bootstrap = Bootstrap {
+            level: 1,
             cluster_id: ClusterId("test".into()),
             nodes: vec![node],
             groups: vec![group()],

@@ -4,9 +4,9 @@ use super::super::{ClientKey, State};
 use crate::change::Change;
 use crate::command::{Bootstrap, Command, Entry, OpReply, Refusal, Reply, SessionBatch, SessionOp};
 use model::{
-    ApiRole, ApiUser, Attachment, ClusterId, Epoch, Group, GroupId, GroupService, MacAddr, NatPool,
-    Node, NodeId, NodeRole, Pool, PortId, Rate, Revision, Secret, Session, SessionId, SessionKind,
-    Subscriber, UnixMs, Vlans,
+    ApiRole, ApiUser, Attachment, ClusterId, Collection, Epoch, Group, GroupId, GroupService,
+    MacAddr, NatPool, Node, NodeId, NodeRole, Pool, PortId, Rate, Revision, Secret, Session,
+    SessionId, SessionKind, Subscriber, UnixMs, Vlans,
 };
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -90,6 +90,7 @@ pub(super) fn api_user(username: &str, role: ApiRole) -> ApiUser {
 
 pub(super) fn bootstrap() -> Bootstrap {
     Bootstrap {
+        level: 1,
         cluster_id: ClusterId("test".to_owned()),
         nodes: vec![node(1, NodeRole::Data), node(2, NodeRole::Data), node(3, NodeRole::Witness)],
         groups: vec![group(1)],
@@ -289,6 +290,18 @@ pub(super) fn check(state: &State) {
     assert_eq!((state.by_client.len(), state.by_end.len()), (leases, leases));
     assert_eq!(state.declined.len(), state.declined_by_end.len());
     check_pools(state);
+    check_documents(state);
+}
+
+#[track_caller]
+fn check_documents(state: &State) {
+    for collection in Collection::ALL {
+        let limits = collection.limits();
+        let octets: usize = state.documents(collection).map(|(_, doc)| doc.value.len()).sum();
+        assert_eq!(state.document_octets(collection), octets as u64, "{collection}");
+        assert!(octets as u64 <= limits.total_octets_max, "{collection} has {octets} octets");
+        assert!(state.document_count(collection) <= limits.documents_max, "{collection}");
+    }
 }
 
 #[track_caller]

@@ -1,10 +1,12 @@
 //! Random logs: what must hold in every state, and that replicas never differ.
 
+use super::documents::{delete, log, put};
 use super::fixture::*;
 use crate::State;
-use crate::command::{Command, Entry, SessionBatch, SessionOp};
+use crate::command::{Command, DocumentBatch, Entry, Expect, SessionBatch, SessionOp};
 use model::{
-    DownReason, Epoch, GroupService, NodeId, NodeRole, Pool, Rate, Revision, SessionId, UnixMs,
+    Collection, DownReason, Epoch, GroupService, NodeId, NodeRole, Pool, Rate, Revision, SessionId,
+    UnixMs,
 };
 use proptest::prelude::*;
 
@@ -21,7 +23,7 @@ struct Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let client = prop::option::weighted(0.3, (0..3_u64, 0..12_u64));
-    (0..40_u8, any::<u8>(), any::<u8>(), client, 0..200_000_u64)
+    (0..48_u8, any::<u8>(), any::<u8>(), client, 0..200_000_u64)
         .prop_map(|(what, n, m, client, pass_ms)| Step { what, n, m, client, pass_ms })
 }
 
@@ -64,6 +66,30 @@ fn changed_pool(n: u8, m: u8) -> Pool {
     }
 }
 
+/// Large values, so that the bound on a collection's octets is reached as well.
+fn documents(state: &State, n: u8, m: u8) -> Command {
+    let collection = [Collection::ConfigArchive, Collection::Webhook][usize::from(n % 2)];
+    let key = format!("k{}", n % 7);
+    let octets = if m < 8 { collection.limits().value_octets_max } else { m.into() };
+    let modified = state.document(collection, &key).map_or(Revision(0), |doc| doc.modified);
+    let expect = match m % 5 {
+        0 => Expect::Absent,
+        1 => Expect::Present,
+        2 => Expect::Revision(modified),
+        _ => Expect::Any,
+    };
+    let mut ops = vec![match m % 4 {
+        0 => delete(collection, &key, expect),
+        1 => log(collection, &vec![m; octets]),
+        _ => put(collection, &key, &vec![m; octets], expect),
+    }];
+    ops.extend((0..n % 16).map(|_| log(Collection::ConfigArchive, &[m])));
+    let also = m
+        .is_multiple_of(6)
+        .then(|| Box::new(Command::PutSubscriber(subscriber(&format!("u{}", n % 4), None))));
+    Command::Documents(DocumentBatch { ops, also })
+}
+
 fn command(state: &State, step: &Step) -> Command {
     let Step { what, n, m, .. } = *step;
     let group = state.group(EAST);
@@ -101,7 +127,8 @@ fn command(state: &State, step: &Step) -> Command {
             role: NodeRole::Data,
             expires_at: UnixMs(u64::from(m) * 100_000),
         },
-        _ => Command::UseJoinToken { hash: vec![n % 3], node: node(0, NodeRole::Data) },
+        39 => Command::UseJoinToken { hash: vec![n % 3], node: node(0, NodeRole::Data) },
+        _ => documents(state, n, m),
     }
 }
 
@@ -114,7 +141,8 @@ proptest! {
         cut in 0..120_usize,
     ) {
         let mut one = Cluster::new();
-        let mut two = Cluster::new();
+        one.done(Command::RaiseLevel { level: 2 });
+        let mut two = one.clone();
         let mut three = None;
         let mut now_ms = 1_000_000;
         for (at, step) in steps.iter().enumerate() {

@@ -24,7 +24,9 @@ fn downs(cluster: &Cluster) -> Vec<(SessionId, DownReason)> {
         | Change::NodeChanged(_)
         | Change::SubscriberChanged(_)
         | Change::ApiUserChanged(_)
-        | Change::ClusterChanged => None,
+        | Change::ClusterChanged
+        | Change::DocumentPut { .. }
+        | Change::DocumentDeleted { .. } => None,
     };
     cluster.changes.iter().filter_map(down).collect()
 }
