@@ -104,6 +104,12 @@ pub enum ClientError {
         /// Seconds after which another try makes sense.
         retry_after_s: Option<u64>,
     },
+    /// The password was right, and the user has a second factor: [`Client::totp_login`] goes on.
+    #[error("a code of the second factor is needed")]
+    CodeNeeded {
+        /// For the second step.
+        challenge: Secret,
+    },
     /// An answer that is not of this API: another server, or another version.
     #[error("{url} answered {status} with something that is not this API: {cause}")]
     Foreign {
@@ -138,6 +144,7 @@ impl ClientError {
             | Self::Unreachable { .. }
             | Self::Timeout { .. }
             | Self::Broken { .. }
+            | Self::CodeNeeded { .. }
             | Self::Foreign { .. } => None,
         }
     }

@@ -2,12 +2,14 @@
 //!
 //! `node` implements [`Service`] and serves [`router`]; `bngctl` and joining nodes use [`Client`].
 
+mod access;
 mod client;
 mod error;
 mod extract;
 mod jwt;
 mod lockout;
 mod openapi;
+mod permission;
 mod router;
 mod routes;
 mod service;
@@ -16,9 +18,16 @@ pub mod types;
 
 pub use client::{Answer, Client, ClientConfig, ClientError, TlsTrust};
 pub use error::ApiError;
+pub use jwt::Claims;
 pub use openapi::openapi;
+pub use permission::{
+    BuiltinRole, Permission, PermissionSet, UnknownPermission, builtin_role, builtin_roles,
+};
 pub use router::router;
-pub use service::{BootstrapAuth, Caller, Meta, ReadLevel, Reply, Service};
+pub use service::{
+    Auth, BootstrapAuth, Caller, FirstStep, Identity, IfMatch, LoginOutcome, Meta, Origin,
+    Presented, ReadLevel, Refresh, Reply, Service, Session,
+};
 pub use ticket::{JoinTicket, TicketError};
 
 /// The types of the domain that stand in requests and answers.

@@ -1,13 +1,21 @@
+mod auth;
+
+pub use auth::{
+    Auth, FirstStep, Identity, IfMatch, LoginOutcome, Origin, Presented, Refresh, Session,
+};
+
 use crate::error::ApiError;
+use crate::permission::PermissionSet;
 use crate::types::{
-    AdmitRequest, AdmitResponse, ClusterStatus, Disconnected, FailoverRequest, FailoverResponse,
-    Health, InitRequest, InitResponse, JoinRequest, JoinResponse, JoinToken, JoinTokenRequest,
-    Login, LoginRequest, Member, RateChanged, RateRequest, RemovedMember, SubscriberDetail,
+    AdmitRequest, AdmitResponse, ClusterStatus, CredentialKind, Disconnected, FailoverRequest,
+    FailoverResponse, Health, InitRequest, InitResponse, JoinRequest, JoinResponse, JoinToken,
+    JoinTokenRequest, Member, RateChanged, RateRequest, RemovedMember, SubscriberDetail,
     SubscriberQuery, SubscriberSummary, SubscriberTotals, Version,
 };
 use model::{ApiRole, ClusterId, NodeId, Revision, Secret, SessionId, Tick, UnixMs};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
+use std::net::IpAddr;
 use utoipa::ToSchema;
 
 /// How fresh a read must be.
@@ -39,13 +47,19 @@ impl Meta {
 /// An answer with its revision.
 pub type Reply<T> = Result<(T, Meta), ApiError>;
 
-/// Who asks, as the token says. Travels with a write that is forwarded to the leader.
+/// Who asks, as its credential says. Travels with a write that is forwarded to the leader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
-    /// Login name.
+    /// Login name; of a key, its owner's.
     pub username: String,
-    /// What the caller may do.
+    /// The user's role.
     pub role: ApiRole,
+    /// What this credential may do.
+    pub permissions: PermissionSet,
+    /// What it was.
+    pub credential: CredentialKind,
+    /// Address of the client.
+    pub address: Option<IpAddr>,
     /// Of this request, for logs and audit.
     pub request_id: String,
     /// From the header `Idempotency-Key`: the same key from the same user is done once.
@@ -63,12 +77,12 @@ pub struct BootstrapAuth {
 
 /// What a node does for the API. Implemented by `node`, and by a fake in the tests.
 ///
-/// The router has checked credentials, roles and the shape of bodies before it calls; what needs
+/// The router has checked credentials, permissions and the shape of bodies before it calls; what needs
 /// the replicated state is checked here. Implementations write plain `async fn`s.
-pub trait Service: Send + Sync + 'static {
+pub trait Service: Auth {
     // Called for every request; must not wait.
 
-    /// Replicated wall time, for the lifetime of tokens.
+    /// Wall time, for the lifetime of tokens.
     fn now(&self) -> UnixMs;
     /// The monotonic clock, for the lockout of logins.
     fn tick(&self) -> Tick;
@@ -89,9 +103,6 @@ pub trait Service: Send + Sync + 'static {
     fn health(&self) -> impl Future<Output = Health> + Send;
     /// Prometheus text format.
     fn metrics_text(&self) -> impl Future<Output = String> + Send;
-    /// Checks name and password; takes the same time for an unknown name.
-    /// [`ApiError::BadCredentials`] counts towards the lockout.
-    fn login(&self, request: LoginRequest) -> impl Future<Output = Result<Login, ApiError>> + Send;
 
     // Subscribers.
 

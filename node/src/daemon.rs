@@ -6,7 +6,7 @@ use crate::member::{Member, MemberError, open_store};
 use crate::members;
 use crate::peer;
 use crate::service::{Api, internal};
-use axum_server::tls_rustls::RustlsConfig;
+use crate::tls::ApiTls;
 use model::{ClusterId, Epoch, Group, Node, NodeId, Revision, Secret, Tick};
 use raft_store::{Bootstrap, ClusterCa, Command, Identity, JoinRequest as KeyRequest, Reply};
 use std::io::Write as _;
@@ -50,6 +50,11 @@ pub enum DaemonError {
         /// Why.
         source: std::io::Error,
     },
+    /// The secret of the environment is unusable.
+    #[error(
+        "ABNG_API_SECRET has fewer than 16 characters; give more, or unset it to use the cluster's own secret"
+    )]
+    ApiSecret,
     /// The store cannot go on.
     #[error("the store failed: {0}")]
     Store(String),
@@ -65,7 +70,9 @@ pub struct Daemon {
     starting: tokio::sync::Mutex<()>,
     /// Proof that a caller can read the data directory.
     pub bootstrap: Secret,
-    tls: RustlsConfig,
+    /// Signs tokens instead of the replicated secret, when the environment gives one.
+    pub api_secret: Option<Secret>,
+    tls: ApiTls,
     /// When the process started.
     pub started: Tick,
 }
@@ -80,17 +87,22 @@ impl Daemon {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at(dir))?;
         let bootstrap = bootstrap_token(&dir.join(BOOTSTRAP_FILE))?;
         let tls = match (&config.api_tls, load_identity(&config)?) {
-            (Some((cert, key)), _) => {
-                RustlsConfig::from_pem_file(cert, key).await.map_err(at(cert))?
+            (Some((cert, key)), _) => ApiTls::of_files(cert, key).map_err(at(cert))?,
+            (None, Some(identity)) => {
+                let (chain, key) = chain_of(&identity);
+                ApiTls::of_pem(&chain, &key).map_err(at(dir))?
             }
-            (None, Some(identity)) => tls_of(&identity).await?,
-            (None, None) => self_signed(&config).await?,
+            (None, None) => {
+                let (chain, key) = self_signed(&config)?;
+                ApiTls::of_pem(&chain, &key).map_err(at(dir))?
+            }
         };
         Ok(Arc::new(Self {
             config,
             member: OnceLock::new(),
             starting: tokio::sync::Mutex::new(()),
             bootstrap,
+            api_secret: api_secret()?,
             tls,
             started: clock::now(),
         }))
@@ -106,8 +118,9 @@ impl Daemon {
             .into_make_service_with_connect_info::<std::net::SocketAddr>();
         let handle = axum_server::Handle::new();
         let server =
-            axum_server::bind_rustls(addr, self.tls.clone()).handle(handle.clone()).serve(router);
+            axum_server::bind_rustls(addr, self.tls.config()).handle(handle.clone()).serve(router);
         let server = tokio::spawn(server);
+        let reload = tokio::spawn(self.tls.clone().follow_files());
         info!(%addr, name = self.config.name, "API listening");
         if let Some(identity) = load_identity(&self.config)? {
             info!(node = %identity.node, cluster = %identity.cluster_id, "member of a cluster");
@@ -126,6 +139,7 @@ impl Daemon {
             () = terminated() => Ok(()),
             fatal = self.store_failed() => Err(DaemonError::Store(fatal)),
         };
+        reload.abort();
         self.stop().await;
         ended
     }
@@ -180,7 +194,7 @@ impl Daemon {
         let ca = load_ca(&self.config)?;
         if self.config.api_tls.is_none() {
             let (chain, key) = chain_of(&identity);
-            self.tls.reload_from_pem(chain, key).await.map_err(at(&self.config.data_dir))?;
+            self.tls.replace(&chain, &key).map_err(at(&self.config.data_dir))?;
         }
         let member = Member::start(&self.config, identity, ca, store).await?;
         tokio::spawn(members::run(
@@ -221,7 +235,8 @@ impl Daemon {
         let store = open_store(&self.config, &identity).await.map_err(internal)?;
         let members = std::iter::once((node.id, node.raft_addr)).collect();
         store.initialize(members).await.map_err(internal)?;
-        let bootstrap = bootstrap_command(plan, cluster_id.clone(), node.clone())?;
+        let bootstrap =
+            bootstrap_command(plan, cluster_id.clone(), node.clone(), self.api_secret.clone())?;
         let reply = propose_first(&store, bootstrap).await?;
         if let Reply::Refused(refusal) = reply {
             return Err(api::ApiError::conflict(refusal.to_string()));
@@ -351,8 +366,10 @@ fn bootstrap_command(
     plan: api::types::InitPlan,
     cluster_id: ClusterId,
     node: Node,
+    given: Option<Secret>,
 ) -> Result<Command, api::ApiError> {
-    let admin = crate::service::hash_user(&plan.admin.username, &plan.admin.password)?;
+    let mut admin = crate::service::hash_user(&plan.admin.username, &plan.admin.password)?;
+    admin.created_at = clock::wall();
     let preferred =
         |names: &[String]| names.iter().filter(|n| **n == node.name).map(|_| node.id).collect();
     let groups = plan
@@ -372,13 +389,7 @@ fn bootstrap_command(
             revision: Revision(0),
         })
         .collect();
-    let secret = match std::env::var("ABNG_API_SECRET") {
-        Ok(secret) if secret.len() >= 16 => secret,
-        Ok(_) => {
-            return Err(api::ApiError::invalid("ABNG_API_SECRET", "has fewer than 16 characters"));
-        }
-        Err(_) => hex::encode(rand::random::<[u8; 32]>()),
-    };
+    let generated = || Secret::new(hex::encode(rand::random::<[u8; 32]>()));
     Ok(Command::Bootstrap(Box::new(Bootstrap {
         level: raft_store::LEVEL_SUPPORTED,
         cluster_id,
@@ -387,7 +398,7 @@ fn bootstrap_command(
         pools: plan.pools,
         subscribers: plan.subscribers,
         api_users: vec![admin],
-        jwt_secret: Secret::new(secret),
+        jwt_secret: given.unwrap_or_else(generated),
         cookie_key: rand::random(),
     })))
 }
@@ -442,19 +453,26 @@ fn chain_of(identity: &Identity) -> (Vec<u8>, Vec<u8>) {
     (chain.into_bytes(), identity.key_pem.expose().as_bytes().to_vec())
 }
 
-async fn tls_of(identity: &Identity) -> Result<RustlsConfig, DaemonError> {
-    let (chain, key) = chain_of(identity);
-    RustlsConfig::from_pem(chain, key).await.map_err(|e| DaemonError::Store(e.to_string()))
-}
-
 /// A certificate for the time before the node belongs to a cluster; made anew at each start.
-async fn self_signed(config: &Config) -> Result<RustlsConfig, DaemonError> {
+fn self_signed(config: &Config) -> Result<(Vec<u8>, Vec<u8>), DaemonError> {
     let names = vec!["localhost".to_owned(), config.name.clone(), config.api_addr.ip().to_string()];
     let made = rcgen::generate_simple_self_signed(names)
         .map_err(|e| DaemonError::Identity(raft_store::IdentityError::Generate(e)))?;
-    let cert = made.cert.pem().into_bytes();
-    let key = made.signing_key.serialize_pem().into_bytes();
-    RustlsConfig::from_pem(cert, key).await.map_err(at(&config.data_dir))
+    Ok((made.cert.pem().into_bytes(), made.signing_key.serialize_pem().into_bytes()))
+}
+
+/// The environment variable whose text signs tokens; it must be the same on all nodes.
+const SECRET_VARIABLE: &str = "ABNG_API_SECRET";
+/// The shortest secret that signs tokens, in octets.
+const SECRET_OCTETS_MIN: usize = 16;
+
+fn api_secret() -> Result<Option<Secret>, DaemonError> {
+    match std::env::var(SECRET_VARIABLE) {
+        Ok(secret) if secret.len() >= SECRET_OCTETS_MIN => Ok(Some(Secret::new(secret))),
+        Ok(_) => Err(DaemonError::ApiSecret),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(DaemonError::ApiSecret),
+    }
 }
 
 async fn terminated() {

@@ -19,3 +19,4 @@ pub mod peer;
 pub mod programmer;
 pub mod proposer;
 pub mod service;
+pub mod tls;

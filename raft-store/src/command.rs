@@ -144,6 +144,17 @@ pub enum Command {
     },
     /// Changes documents, all or nothing.
     Documents(DocumentBatch),
+    /// Adds, changes or removes an API user on a condition; the last administrator that may log in
+    /// stays.
+    ChangeApiUser {
+        /// Login name.
+        username: String,
+        /// What it is from now on, under the same name; `None` removes it. `apply` sets
+        /// [`ApiUser::created_at`] of a new one, and [`ApiUser::modified`].
+        user: Option<Box<ApiUser>>,
+        /// What must be true of it before; a revision is its [`ApiUser::modified`].
+        expect: Expect,
+    },
 }
 
 /// Session changes of one owner, applied in their order.
@@ -271,6 +282,7 @@ impl Command {
             Self::UseJoinToken { .. } => "use_join_token",
             Self::RaiseLevel { .. } => "raise_level",
             Self::Documents(_) => "documents",
+            Self::ChangeApiUser { .. } => "change_api_user",
         }
     }
 
@@ -298,6 +310,7 @@ impl Command {
             | Self::PutJoinToken { .. }
             | Self::UseJoinToken { .. }
             | Self::RaiseLevel { .. } => 0,
+            Self::ChangeApiUser { .. } => LEVEL_DOCUMENTS,
             Self::Documents(batch) => {
                 batch.also.as_ref().map_or(0, |also| also.level()).max(LEVEL_DOCUMENTS)
             }
