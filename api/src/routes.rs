@@ -30,12 +30,13 @@ pub(crate) fn ordinary<S: Service>() -> Routes<S> {
 
 /// The documents of all files, in the order in which readers should meet them.
 pub(crate) fn documented() -> Vec<OpenApi> {
-    vec![
-        auth::Documented::openapi(),
+    let mut all = auth::documented();
+    all.extend([
         subscribers::Documented::openapi(),
         cluster::Documented::openapi(),
         groups::Documented::openapi(),
         system::Documented::openapi(),
         config::Documented::openapi(),
-    ]
+    ]);
+    all
 }

@@ -24,3 +24,4 @@ pub mod programmer;
 pub mod proposer;
 pub mod service;
 pub mod supervisor;
+pub mod tls;
