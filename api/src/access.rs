@@ -60,9 +60,9 @@ impl Rules {
         Self(rules)
     }
 
-    fn find(&self, path: &str, method: &Method) -> Result<Rule, Response> {
+    fn find(&self, path: &str, method: &Method) -> Result<Rule, Box<Response>> {
         let Some(methods) = self.0.get(path) else {
-            return Err(ApiError::NoSuchPath.into_response());
+            return Err(Box::new(ApiError::NoSuchPath.into_response()));
         };
         // RFC 9110 §9.3.2: HEAD is GET without the body, and axum serves it so.
         let method = if *method == Method::HEAD { &Method::GET } else { method };
@@ -72,7 +72,7 @@ impl Rules {
             if let Ok(value) = HeaderValue::from_str(&allowed.join(",")) {
                 response.headers_mut().insert(header::ALLOW, value);
             }
-            response
+            Box::new(response)
         })
     }
 }
@@ -104,7 +104,7 @@ pub(crate) async fn check<S: Service>(
     let path = request.extensions().get::<MatchedPath>().map(|p| p.as_str().to_owned());
     let rule = match shared.rules.find(path.as_deref().unwrap_or_default(), request.method()) {
         Ok(rule) => rule,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let (mut parts, body) = request.into_parts();
     match admit(rule, &shared, &mut parts).await {

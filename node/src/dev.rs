@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the node may take until it owns its group.
-const START: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(60);
 const GROUP: &str = "dev";
 
 /// Flags of `bngd dev`.

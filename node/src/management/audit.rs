@@ -360,21 +360,14 @@ impl Journal {
             let record = AuditDoc::new(who, &self.node(), act, &outcome);
             self.record(record.op(DocKey::FromRevision, Expect::Any)).await;
         }
-        result
+        result.map(original)
     }
 
     /// Notes that something is about to be done that is no entry of the log.
     pub(crate) async fn begin(&self, who: &Who, act: Act) -> Note {
         let record = AuditDoc::new(who, &self.node(), act.clone(), "requested");
         let committed = self.record(record.op(DocKey::FromRevision, Expect::Any)).await;
-        let key = committed.and_then(|committed| match committed.reply {
-            Reply::Documents { keys } => keys.into_iter().next(),
-            Reply::Done
-            | Reply::Acquired { .. }
-            | Reply::Sessions(_)
-            | Reply::NodeId(_)
-            | Reply::Refused(_) => None,
-        });
+        let key = committed.and_then(|c| written(&c.reply).last().cloned());
         Note { who: who.clone(), act, key }
     }
 
@@ -397,6 +390,17 @@ impl Journal {
             })
             .ok()
     }
+}
+
+/// Keys of the documents that an entry has put.
+fn written(reply: &Reply) -> &[String] {
+    if let Reply::Documents { keys } = reply { keys } else { &[] }
+}
+
+/// A repetition is told what was done at first, so also when: its record's key says it.
+fn original(committed: Committed) -> Committed {
+    let first = written(&committed.reply).last().and_then(|key| document::revision_of(key));
+    Committed { revision: first.unwrap_or(committed.revision), ..committed }
 }
 
 /// A record of something that is under way.

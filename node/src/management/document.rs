@@ -1,6 +1,6 @@
 //! Records of the management plane as documents of the replicated state, in JSON.
 
-use model::Collection;
+use model::{Collection, Revision};
 use raft_store::{DocKey, Document, DocumentOp, Expect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,4 +33,9 @@ pub(crate) fn put<T: Serialize>(
 /// Removes a document.
 pub(crate) fn delete(collection: Collection, key: &str, expect: Expect) -> DocumentOp {
     DocumentOp::Delete { collection, key: key.to_owned(), expect }
+}
+
+/// The revision that made a key of [`DocKey::FromRevision`]: `…0042-0001` is 42.
+pub(crate) fn revision_of(key: &str) -> Option<Revision> {
+    key.split_once('-')?.0.parse().ok().map(Revision)
 }

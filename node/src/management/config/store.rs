@@ -3,6 +3,7 @@
 use super::commit::dry_run;
 use super::{compile, secrets, tree};
 use crate::management::audit::{Act, Journal, Who, Write};
+use crate::management::document::revision_of;
 use crate::peer::Local;
 use api::types::Configuration;
 use api::types::config::{
@@ -311,7 +312,7 @@ impl ConfigStore {
         let key = state
             .documents(Collection::ConfigArchive)
             .map(|(key, _)| key)
-            .find(|key| version_of(key) == Some(version))
+            .find(|key| revision_of(key) == Some(Revision(version)))
             .ok_or_else(unknown)?
             .to_owned();
         let archived = self.archived_at(state, &key)?;
@@ -337,7 +338,7 @@ impl ConfigStore {
         let mut versions = Vec::new();
         for (key, document) in state.documents_rev(Collection::ConfigArchive, None, limit) {
             let archived: Archived = serde_json::from_slice(&document.value).map_err(internal)?;
-            let version = Revision(version_of(key).unwrap_or_default());
+            let version = revision_of(key).unwrap_or(Revision(0));
             versions.push(ArchiveEntry::new(
                 version,
                 document.at,
@@ -428,9 +429,4 @@ impl ConfigStore {
 /// Differences as an audit record holds them.
 pub(super) fn told(changes: &[ConfigChange]) -> Result<Value, ApiError> {
     serde_json::to_value(changes).map_err(internal)
-}
-
-/// `…0042-0001` is version 42.
-fn version_of(key: &str) -> Option<u64> {
-    key.split_once('-')?.0.parse().ok()
 }
