@@ -210,12 +210,13 @@ mod tests {
 
     #[test]
     fn what_the_document_says_becomes_a_rule() {
-        let security = |pairs: &[(&str, &[&str])]| {
+        type Schemes<'a> = &'a [(&'a str, &'a [&'a str])];
+        let security = |pairs: Schemes<'_>| {
             let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
             pairs.iter().map(|(k, v)| ((*k).to_owned(), owned(v))).collect()
         };
         let read = Some(Permission::DnsRead);
-        let rows: &[(&[(&str, &[&str])], Rule)] = &[
+        let rows: &[(Schemes<'_>, Rule)] = &[
             (&[], Rule::Open),
             (&[("bootstrap", &[])], Rule::Bootstrap),
             (&[("jwt", &[])], Rule::Caller { needs: None, ticket: false }),

@@ -1,7 +1,10 @@
 mod auth;
 mod calls;
 mod config;
+mod events;
 mod tls;
+
+pub use events::EventFollower;
 
 use crate::service::ReadLevel;
 use crate::types::{Envelope, ErrorBody};
@@ -319,6 +322,12 @@ impl Client {
     }
 
     async fn send_to(&self, base: &Url, call: &Call<'_>) -> Result<Raw, ClientError> {
+        let name = name_of(base);
+        let response = self.request(base, call).send().await.map_err(|e| transport(&name, &e))?;
+        receive(name, response).await
+    }
+
+    fn request(&self, base: &Url, call: &Call<'_>) -> reqwest::RequestBuilder {
         let mut url = base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(call.path);
@@ -346,10 +355,13 @@ impl Client {
         if let Some(body) = &call.body {
             request = request.header(header::CONTENT_TYPE, "application/json").body(body.clone());
         }
-        let name = base.as_str().trim_end_matches('/').to_owned();
-        let response = request.send().await.map_err(|e| transport(&name, &e))?;
-        receive(name, response).await
+        request
     }
+}
+
+/// A node as messages name it.
+fn name_of(base: &Url) -> String {
+    base.as_str().trim_end_matches('/').to_owned()
 }
 
 async fn receive(url: String, mut response: Response) -> Result<Raw, ClientError> {

@@ -17,7 +17,7 @@ mod service;
 mod ticket;
 pub mod types;
 
-pub use client::{Answer, Client, ClientConfig, ClientError, TlsTrust};
+pub use client::{Answer, Client, ClientConfig, ClientError, EventFollower, TlsTrust};
 pub use counters::AccessCounts;
 pub use error::ApiError;
 pub use jwt::Claims;
@@ -27,8 +27,9 @@ pub use permission::{
 };
 pub use router::router;
 pub use service::{
-    Auth, BootstrapAuth, Caller, ConfigService, FirstStep, Identity, IfMatch, LoginOutcome, Meta,
-    Origin, Presented, ReadLevel, Refresh, Reply, Service, Session,
+    Auth, BootstrapAuth, Caller, ConfigService, EventService, EventStream, FirstStep, Identity,
+    IfMatch, LoginOutcome, Meta, NetworkService, Origin, Presented, ReadLevel, Refresh, Reply,
+    Service, Session,
 };
 pub use ticket::{JoinTicket, TicketError};
 

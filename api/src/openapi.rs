@@ -21,6 +21,11 @@ use utoipa::{Modify, OpenApi};
     tags(
         (name = "auth", description = "Logins, users, roles, keys, audit"),
         (name = "subscribers", description = "Sessions"),
+        (name = "events", description = "What happens to subscribers: a stream, and webhooks"),
+        (name = "interfaces", description = "Interfaces and VLAN tags"),
+        (name = "qos", description = "Rates"),
+        (name = "routing", description = "Kernel routes and FRR"),
+        (name = "cgnat", description = "Port-block NAT"),
         (name = "cluster", description = "Members, init, join"),
         (name = "groups", description = "Redundancy groups: who owns what"),
         (name = "system", description = "This node"),
@@ -111,8 +116,9 @@ fn complete(operation: &mut Operation, is_write: bool) {
             .schema_type(Type::String)
             .enum_values(Some(["linearizable", "local"]))
             .default(Some("linearizable".into()));
-        let is_listed = |tag: &str| operation.tags.iter().flatten().any(|t| t == tag);
-        let about = if ["subscribers", "auth", "configuration"].into_iter().any(is_listed) {
+        // What tells of this node alone has no level.
+        let replicated = ["auth", "subscribers", "configuration", "events", "qos", "cgnat"];
+        let about = if operation.tags.iter().flatten().any(|t| replicated.contains(&t.as_str())) {
             "`local` answers from this node without asking the leader"
         } else {
             "Without effect: this is always the view of the node that answers"

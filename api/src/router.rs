@@ -23,6 +23,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const MEMBERSHIP_TIMEOUT: Duration = Duration::from_secs(120);
 /// Requests that are worked on at once; more are refused, not queued.
 const REQUESTS_MAX: usize = 512;
+/// Streams of events that are open at once.
+const STREAMS_MAX: usize = 256;
 /// The longest request id that a caller may give, in octets.
 const REQUEST_ID_OCTETS_MAX: usize = 64;
 
@@ -33,6 +35,7 @@ pub(crate) struct Shared<S> {
     pub(crate) rules: Rules,
     pub(crate) counters: Counters,
     slots: Semaphore,
+    pub(crate) streams: Arc<Semaphore>,
 }
 
 /// The id of a request.
@@ -51,6 +54,7 @@ pub fn router<S: Service>(service: Arc<S>) -> Router {
         rules: Rules::of(&document),
         counters: Counters::default(),
         slots: Semaphore::new(REQUESTS_MAX),
+        streams: Arc::new(Semaphore::new(STREAMS_MAX)),
     });
     let guarded =
         |routes: Routes<S>| routes.layer(from_fn_with_state(shared.clone(), access::check::<S>));

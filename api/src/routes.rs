@@ -4,7 +4,9 @@
 pub(crate) mod auth;
 pub(crate) mod cluster;
 pub(crate) mod config;
+pub(crate) mod events;
 pub(crate) mod groups;
+pub(crate) mod network;
 pub(crate) mod subscribers;
 pub(crate) mod system;
 
@@ -22,6 +24,8 @@ pub(crate) type Routes<S> = Router<Arc<Shared<S>>>;
 pub(crate) fn ordinary<S: Service>() -> Routes<S> {
     auth::routes()
         .merge(subscribers::routes())
+        .merge(events::routes())
+        .merge(network::routes())
         .merge(system::routes())
         .merge(config::routes())
         .merge(cluster::routes())
@@ -33,6 +37,8 @@ pub(crate) fn documented() -> Vec<OpenApi> {
     let mut all = auth::documented();
     all.extend([
         subscribers::Documented::openapi(),
+        events::Documented::openapi(),
+        network::Documented::openapi(),
         cluster::Documented::openapi(),
         groups::Documented::openapi(),
         system::Documented::openapi(),

@@ -1,10 +1,14 @@
 mod auth;
 mod config;
+mod events;
+mod network;
 
 pub use auth::{
     Auth, FirstStep, Identity, IfMatch, LoginOutcome, Origin, Presented, Refresh, Session,
 };
 pub use config::ConfigService;
+pub use events::{EventService, EventStream};
+pub use network::NetworkService;
 
 use crate::counters::AccessCounts;
 use crate::error::ApiError;
@@ -82,7 +86,7 @@ pub struct BootstrapAuth {
 ///
 /// The router has checked credentials, permissions and the shape of bodies before it calls; what needs
 /// the replicated state is checked here. Implementations write plain `async fn`s.
-pub trait Service: Auth + ConfigService {
+pub trait Service: Auth + ConfigService + EventService + NetworkService {
     // Called for every request; must not wait.
 
     /// Wall time, for the lifetime of tokens.

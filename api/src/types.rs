@@ -7,9 +7,12 @@ mod auth;
 mod cluster;
 pub mod config;
 mod envelope;
+pub mod event;
 mod init;
+pub mod network;
 mod subscriber;
 mod system;
+pub mod webhook;
 
 pub use auth::{
     ApiKeyCreated, ApiKeyInfo, ApiKeyList, ApiKeyRequest, AuditEntry, AuditList, AuditQuery,

@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 use site::Site;
 use tower::ServiceExt;
 
+const HOOK: &str =
+    r#"{"url":"https://crm.example.net/x","events":["session.up"],"secret":"0123456789abcdef"}"#;
+const BY_INTERFACE: &str = "/api/v1/subscribers/disconnect-by-interface";
 const INIT: &str = include_str!("support/init.json");
 
 #[tokio::test]
@@ -31,6 +34,7 @@ async fn a_token_expires() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 async fn every_endpoint_answers_in_its_envelope() {
     let site = Site::new();
     let token = site.admin().await;
@@ -64,6 +68,23 @@ async fn every_endpoint_answers_in_its_envelope() {
         ("POST", "/api/v1/groups/south/failover", "null", "/to", r#""bng2""#),
         ("POST", "/api/v1/groups/south/failover", r#"{"to":"bng1"}"#, "/to", r#""bng1""#),
         ("GET", "/api/v1/groups/south", "", "/fence", r#""open""#),
+        ("GET", "/api/v1/interfaces", "", "/interfaces/0/role", r#""access""#),
+        ("GET", "/api/v1/interfaces/vlans", "", "/vlans/0/name", r#""port1.100.1""#),
+        ("GET", "/api/v1/demux/config", "", "/profiles/0/trunk_interface", r#""eth1""#),
+        ("GET", "/api/v1/demux/state", "", "/interfaces/0/sessions", "1"),
+        ("GET", "/api/v1/qos?limit=1", "", "/next", "1"),
+        ("GET", "/api/v1/qos/profiles", "", "/profiles/0/overhead", "0"),
+        ("GET", "/api/v1/routing/bgp/summary", "", "/running", "false"),
+        ("GET", "/api/v1/routing/routes", "", "/routes/0/gateway", r#""192.0.2.1""#),
+        ("GET", "/api/v1/cgnat/sessions", "", "/sessions/0/last_port", "2047"),
+        ("GET", "/api/v1/cgnat/stats", "", "/cgnat", "3"),
+        ("GET", "/api/v1/system/health", "", "/serving/0", r#""south""#),
+        ("POST", BY_INTERFACE, r#"{"interface":"port1"}"#, "/ids/0", "1"),
+        ("GET", "/api/v1/webhooks", "", "/webhooks/0/id", r#""a1b2c3d4""#),
+        ("POST", "/api/v1/webhooks", HOOK, "/secret", r#""0123456789abcdef""#),
+        ("DELETE", "/api/v1/webhooks/a1b2c3d4", "", "/id", r#""a1b2c3d4""#),
+        ("GET", "/api/v1/webhooks/dead-letters?limit=1", "", "/dead_letters/0/attempts", "10"),
+        ("DELETE", "/api/v1/webhooks/dead-letters/7-1", "", "/id", r#""7-1""#),
         ("GET", "/api/v1/system/config", "", "/version", "7"),
         ("GET", "/api/v1/system/config/candidate", "", "/pending", "true"),
         ("GET", "/api/v1/system/config/compare", "", "/count", "1"),

@@ -2,12 +2,14 @@ use crate::audit::AuditArgs;
 use crate::cluster::ClusterCommand;
 use crate::config::ConfigCommand;
 use crate::error::CliError;
+use crate::events::EventsCommand;
 use crate::group::GroupCommand;
 use crate::key::KeyCommand;
 use crate::login::LoginArgs;
 use crate::profile::Profile;
 use crate::session::SessionCommand;
 use crate::user::UserCommand;
+use crate::webhook::WebhookCommand;
 use api::model::Secret;
 use api::{Client, ClientConfig, TlsTrust};
 use clap::{Args, Parser, Subcommand};
@@ -71,6 +73,12 @@ pub(crate) enum Command {
     /// The configuration of the cluster: candidate, commit, archive.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// What happens to subscribers.
+    #[command(subcommand)]
+    Events(EventsCommand),
+    /// URLs that events are posted to.
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
     /// Print a completion script.
     ///
     /// Example: bngctl completions bash > /etc/bash_completion.d/bngctl

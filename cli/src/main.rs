@@ -5,6 +5,7 @@ mod audit;
 mod cluster;
 mod config;
 mod error;
+mod events;
 mod format;
 mod group;
 mod key;
@@ -14,6 +15,7 @@ mod profile;
 mod session;
 mod system;
 mod user;
+mod webhook;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -49,6 +51,8 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Group(command) => group::run(&cli.global, command).await,
         Command::Session(command) => session::run(&cli.global, command).await,
         Command::Config(command) => config::run(&cli.global, command).await,
+        Command::Events(command) => events::run(&cli.global, command).await,
+        Command::Webhook(command) => webhook::run(&cli.global, command).await,
         Command::Version => system::version(&cli.global).await,
         Command::Completions { shell } => system::completions(shell),
         Command::Man { dir } => system::man(&dir),

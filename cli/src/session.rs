@@ -14,6 +14,15 @@ pub(crate) enum Service {
     Dhcp,
 }
 
+impl From<Service> for GroupService {
+    fn from(service: Service) -> Self {
+        match service {
+            Service::Pppoe => Self::Pppoe,
+            Service::Dhcp => Self::Dhcp,
+        }
+    }
+}
+
 #[derive(Args)]
 pub(crate) struct ListArgs {
     /// Only sessions of this kind.
@@ -85,7 +94,7 @@ pub(crate) enum SessionCommand {
     },
 }
 
-fn parse_id(text: &str) -> Result<SessionId, String> {
+pub(crate) fn parse_id(text: &str) -> Result<SessionId, String> {
     text.parse().map(SessionId).map_err(|_| format!("{text:?} is not a session id"))
 }
 
@@ -119,10 +128,7 @@ pub(crate) async fn run(global: &Global, command: SessionCommand) -> Result<(), 
 async fn list(global: &Global, args: ListArgs) -> Result<(), CliError> {
     let client = global.client()?;
     let mut query = SubscriberQuery {
-        service: args.service.map(|s| match s {
-            Service::Pppoe => GroupService::Pppoe,
-            Service::Dhcp => GroupService::Dhcp,
-        }),
+        service: args.service.map(GroupService::from),
         limit: Some(args.limit),
         after: args.after,
         username: args.user,

@@ -369,6 +369,35 @@ async fn the_configuration_is_shown_edited_and_committed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_are_followed_and_webhooks_kept() {
+    let site = Site::logged_in().await;
+    same(
+        &site.ok(&["events", "follow", "--count", "2"]),
+        "
+2023-11-14T22:13:20.5Z  session.up       1  PPPoE  user1  100.64.0.1  port1.100  south
+2023-11-14T22:13:20.5Z  session.down     3  PPPoE  user3  100.64.0.1  port1.100  south  user_request",
+    );
+    let one = site.ok(&["events", "follow", "--count", "1", "--event", "session.down", "--json"]);
+    assert!(one.contains("\"id\":\"43\""), "{one}");
+    assert_eq!(site.run(&["events", "follow", "--event", "nothing"]).0, 2);
+    same(
+        &site.ok(&["webhook", "list"]),
+        "
+ID        URL                        EVENTS      CURSOR  DEAD LETTERS  FAILING SINCE         ERROR
+a1b2c3d4  https://crm.example.net/x  session.up  40      1             2023-11-14T22:13:20Z  answered 500",
+    );
+    let made = site.ok(&["webhook", "add", "https://a.example/x", "--event", "session.up"]);
+    assert_eq!(made, "webhook a1b2c3d4, secret made-by-the-node\n");
+    assert_eq!(site.run(&["webhook", "add", "nowhere", "--event", "session.up"]).0, 6);
+    assert!(
+        site.ok(&["webhook", "dead-letters", "--limit", "1"]).ends_with("more: --before 7-1\n")
+    );
+    site.ok(&["webhook", "dismiss", "7-1"]);
+    site.ok(&["webhook", "remove", "a1b2c3d4"]);
+    assert_eq!(site.run(&["webhook", "remove", "00000000"]).0, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_editor_changes_the_candidate_and_a_failed_one_changes_nothing() {
     let site = Site::logged_in().await;
     let edit = |editor: &str| site.command(&["config", "edit"]).env("EDITOR", editor).output();

@@ -13,6 +13,7 @@ mod conntrack;
 mod ebpf;
 mod error;
 mod guard;
+pub mod host;
 mod kernel;
 mod link;
 mod nft;

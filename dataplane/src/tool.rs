@@ -1,4 +1,4 @@
-//! Runs `tc` and `nft` with a script on standard input.
+//! Runs tools of the system with a script on standard input.
 
 use crate::error::DataplaneError;
 use std::process::Stdio;
@@ -19,6 +19,8 @@ pub(crate) struct Tool {
 }
 
 pub(crate) const TC: Tool = Tool { program: "tc", package: "iproute2" };
+pub(crate) const IP: Tool = Tool { program: "ip", package: "iproute2" };
+pub(crate) const VTYSH: Tool = Tool { program: "vtysh", package: "frr" };
 pub(crate) const NFT: Tool = Tool { program: "nft", package: "nftables" };
 
 impl Tool {

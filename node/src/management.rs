@@ -3,3 +3,5 @@
 pub(crate) mod audit;
 pub mod config;
 pub(crate) mod document;
+pub mod events;
+pub mod webhook;

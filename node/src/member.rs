@@ -8,7 +8,7 @@ use crate::counters::wire::Record;
 use crate::disk;
 use crate::fitness::{self, Fitness};
 use crate::lease;
-use crate::management::config;
+use crate::management::{config, webhook};
 use crate::ownership::{self, Manager};
 use crate::peer::{self, Local};
 use crate::programmer::Programmer;
@@ -165,6 +165,7 @@ impl Member {
         tokio::spawn(disk::watch(store.clone(), local.fitness.clone(), config.disk_slow));
         tokio::spawn(expire(store.clone()));
         tokio::spawn(config::watch(local.clone()));
+        tokio::spawn(webhook::run(local.clone()));
         if let (Some(plane), Some(cfg)) = (plane, &config.dataplane) {
             let programmer = Programmer {
                 store,

@@ -2,10 +2,12 @@
 
 mod auth;
 mod config;
+mod events;
+mod network;
 mod view;
 
 pub use auth::hash_user;
-pub(crate) use view::totals;
+pub(crate) use view::{group_name, interface, totals};
 
 use crate::clock;
 use crate::daemon::Daemon;

@@ -42,6 +42,9 @@ pub struct Configuration {
     /// Credentials of the dialects that have their own.
     #[serde(skip_serializing_if = "is_default")]
     pub api: ApiConfig,
+    /// How webhooks are delivered.
+    #[serde(skip_serializing_if = "is_default")]
+    pub webhooks: WebhooksConfig,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -172,6 +175,21 @@ pub struct PppoeConfig {
 impl Default for PppoeConfig {
     fn default() -> Self {
         Self { lcp_echo_interval: 30, lcp_echo_failure: 3 }
+    }
+}
+
+/// How webhooks are delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebhooksConfig {
+    /// Tries until a delivery is given up. The pauses between them are 1, 2, 4 … 60 seconds.
+    #[schema(minimum = 1, maximum = 100)]
+    pub attempts: u32,
+}
+
+impl Default for WebhooksConfig {
+    fn default() -> Self {
+        Self { attempts: 10 }
     }
 }
 

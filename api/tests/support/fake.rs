@@ -4,6 +4,10 @@
 pub(crate) mod auth;
 #[path = "fake_config.rs"]
 mod config;
+#[path = "fake_events.rs"]
+mod events;
+#[path = "fake_network.rs"]
+mod network;
 
 use api::types::*;
 use api::{

@@ -24,6 +24,7 @@ impl Operation {
             t if t.contains("/users/") => "oli",
             t if t.contains("/roles/") => "noc",
             t if t.contains("/api-keys/") => "k1",
+            t if t.contains("/webhooks/") => "a1b2c3d4",
             _ => "1",
         };
         let filled = self.template.replace("{id}", id).replace("{name}", "south");
@@ -45,6 +46,10 @@ impl Operation {
             "PUT /api/v1/auth/settings" => json!({ "max_login_attempts": 9 }),
             "POST /api/v1/auth/totp/verify" | "POST /api/v1/auth/totp/disable" => {
                 json!({ "code": CODE })
+            }
+            "POST /api/v1/subscribers/disconnect-by-interface" => json!({ "interface": "port1" }),
+            "POST /api/v1/webhooks" => {
+                json!({ "url": "https://crm.example.net/x", "events": ["session.up"] })
             }
             _ => return String::new(),
         };
@@ -72,6 +77,6 @@ pub(crate) fn operations() -> Vec<Operation> {
             });
         }
     }
-    assert!(all.len() > 45, "{}", all.len());
+    assert!(all.len() > 75, "{}", all.len());
     all
 }

@@ -40,11 +40,11 @@ pub(crate) fn totals<'a>(sessions: impl Iterator<Item = &'a Arc<Session>>) -> Su
     totals
 }
 
-fn group_name(state: &State, session: &Session) -> String {
+pub(crate) fn group_name(state: &State, session: &Session) -> String {
     state.group(session.group).map_or_else(|| session.group.to_string(), |g| g.name.clone())
 }
 
-fn interface(session: &Session) -> String {
+pub(crate) fn interface(session: &Session) -> String {
     let (port, vlans) = (session.attachment.port.0, session.attachment.vlans);
     if vlans == model::Vlans::NONE { format!("port{port}") } else { format!("port{port}.{vlans}") }
 }

@@ -8,15 +8,15 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// sled's page cache; the newest entries are cached above the engine already.
 const CACHE_OCTETS: u64 = 32 << 20;
 /// Removals per batch: a batch is one record of sled's own log and must fit its buffer.
 const REMOVALS_PER_BATCH: u64 = 1024;
-/// How long opening waits for who had the store before: sled lets go of its file a moment after the store was closed.
-const LOCK_WAIT: Duration = Duration::from_secs(3);
-const LOCK_POLL: Duration = Duration::from_millis(10);
+/// Opening tries the lock for three seconds: sled lets go of its file a moment after the store was closed.
+const LOCK_TRIES: u32 = 300;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 const ENTRIES: &[u8] = b"raft-log";
 const META: &[u8] = b"raft-meta";
 
@@ -77,24 +77,22 @@ impl SledEngine {
 
 /// Returns when nobody holds sled's lock on `file`. sled itself only tries once, and the threads of a store that was just closed
 /// hold it a little longer than the store lives.
+#[expect(clippy::disallowed_methods, reason = "no call waits for a file lock with a bound")]
 fn wait_for_lock(file: &Path) -> io::Result<()> {
     let handle = match File::open(file) {
         Ok(handle) => handle,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(e),
     };
-    let end = Instant::now() + LOCK_WAIT;
-    loop {
+    for _ in 0..LOCK_TRIES {
         match handle.try_lock() {
             Ok(()) => return handle.unlock(),
             Err(TryLockError::Error(e)) => return Err(e),
-            Err(TryLockError::WouldBlock) if Instant::now() >= end => {
-                let text = format!("{} is in use by another process", file.display());
-                return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
-            }
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_POLL),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
         }
     }
+    let text = format!("{} is in use by another process", file.display());
+    Err(io::Error::new(io::ErrorKind::WouldBlock, text))
 }
 
 fn other(e: sled::Error) -> io::Error {
@@ -161,5 +159,31 @@ impl LogEngine for SledEngine {
 
     fn size_octets(&self) -> io::Result<u64> {
         self.db.size_on_disk().map_err(other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_is_let_go_meanwhile_opens_and_one_in_use_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(SledEngine::open(dir.path()).unwrap());
+        let holder = File::open(dir.path().join("db")).unwrap();
+        holder.lock().unwrap();
+        let refused = SledEngine::open(dir.path()).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        assert!(refused.to_string().ends_with("in use by another process"), "{refused}");
+
+        let (began, begins) = std::sync::mpsc::channel();
+        let path = dir.path().to_owned();
+        let opener = std::thread::spawn(move || {
+            began.send(()).unwrap();
+            SledEngine::open(&path).map(drop)
+        });
+        begins.recv().unwrap();
+        drop(holder);
+        opener.join().unwrap().unwrap();
     }
 }
