@@ -1,3 +1,4 @@
+mod auth;
 mod calls;
 mod config;
 mod events;
@@ -7,7 +8,7 @@ pub use events::EventFollower;
 
 use crate::service::ReadLevel;
 use crate::types::{Envelope, ErrorBody};
-use crate::{IDEMPOTENCY_HEADER, REVISION_HEADER};
+use crate::{API_KEY_MARK, IDEMPOTENCY_HEADER, REVISION_HEADER};
 use model::{Revision, Secret};
 use reqwest::{Method, Response, StatusCode, Url, header};
 use serde::Serialize;
@@ -49,7 +50,7 @@ pub enum TlsTrust {
 pub struct ClientConfig {
     /// Nodes, such as `https://192.0.2.1:8443`, in the order in which they are tried.
     pub urls: Vec<String>,
-    /// An access token.
+    /// An access token, or an API key.
     pub token: Option<Secret>,
     /// Whom to believe.
     pub trust: TlsTrust,
@@ -108,6 +109,12 @@ pub enum ClientError {
         /// Seconds after which another try makes sense.
         retry_after_s: Option<u64>,
     },
+    /// The password was right, and the user has a second factor: [`Client::totp_login`] goes on.
+    #[error("a code of the second factor is needed")]
+    CodeNeeded {
+        /// For the second step.
+        challenge: Secret,
+    },
     /// An answer that is not of this API: another server, or another version.
     #[error("{url} answered {status} with something that is not this API: {cause}")]
     Foreign {
@@ -142,6 +149,7 @@ impl ClientError {
             | Self::Unreachable { .. }
             | Self::Timeout { .. }
             | Self::Broken { .. }
+            | Self::CodeNeeded { .. }
             | Self::Foreign { .. } => None,
         }
     }
@@ -332,7 +340,12 @@ impl Client {
             Credential::None => None,
         };
         if let Some(credential) = credential {
-            request = request.bearer_auth(credential.expose());
+            let text = credential.expose();
+            request = if text.starts_with(API_KEY_MARK) {
+                request.header(header::AUTHORIZATION, format!("ApiKey {text}"))
+            } else {
+                request.bearer_auth(text)
+            };
         }
         if call.method != Method::GET
             && let Some(key) = &self.idempotency_key

@@ -17,9 +17,18 @@ pub enum ApiError {
     /// Login with a wrong name or password; deliberately silent about which.
     #[error("Incorrect username or password")]
     BadCredentials,
-    /// The role of the caller does not allow it.
+    /// Second login step with a wrong or used code.
+    #[error("Incorrect code")]
+    BadCode,
+    /// The caller lacks the permission of the operation.
     #[error("Admin role required")]
     Forbidden,
+    /// The caller may use the operation, but not for this.
+    #[error("{message}")]
+    Denied {
+        /// Why not.
+        message: String,
+    },
     /// Too many failed logins.
     #[error("Too many failed logins, try again in {retry_after_s} s")]
     LockedOut {
@@ -61,6 +70,18 @@ pub enum ApiError {
     Conflict {
         /// What stands in the way.
         message: String,
+    },
+    /// What `If-Match` names is not the present version (RFC 9110 §13.1.1).
+    #[error("{message}")]
+    PreconditionFailed {
+        /// What is there instead.
+        message: String,
+    },
+    /// A part of a dialect that this product declines.
+    #[error("{what} is not provided")]
+    NotProvided {
+        /// Such as `OAuth`.
+        what: String,
     },
     /// This node already belongs to a cluster.
     #[error("This node already belongs to a cluster")]
@@ -125,6 +146,11 @@ impl ApiError {
         Self::Invalid { errors: vec![FieldError::new(path, message)] }
     }
 
+    /// A wish that this caller may not have.
+    pub fn denied(message: impl Into<String>) -> Self {
+        Self::Denied { message: message.into() }
+    }
+
     /// A fault of the node; `cause` is logged and never told to the caller.
     pub fn internal(cause: impl Into<String>) -> Self {
         Self::Internal { cause: cause.into() }
@@ -136,7 +162,9 @@ impl ApiError {
         match self {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::BadCredentials => (StatusCode::UNAUTHORIZED, "bad_credentials"),
+            Self::BadCode => (StatusCode::UNAUTHORIZED, "bad_code"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::Denied { .. } => (StatusCode::FORBIDDEN, "denied"),
             Self::LockedOut { .. } => (StatusCode::TOO_MANY_REQUESTS, "locked_out"),
             Self::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
             Self::NoSuchPath => (StatusCode::NOT_FOUND, "no_such_path"),
@@ -148,6 +176,10 @@ impl ApiError {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
             Self::Conflict { .. } => (StatusCode::CONFLICT, "conflict"),
+            Self::PreconditionFailed { .. } => {
+                (StatusCode::PRECONDITION_FAILED, "precondition_failed")
+            }
+            Self::NotProvided { .. } => (StatusCode::NOT_IMPLEMENTED, "not_provided"),
             Self::AlreadyInitialised => (StatusCode::CONFLICT, "already_initialised"),
             Self::NotEligible { .. } => (StatusCode::CONFLICT, "not_eligible"),
             Self::NotInitialised => (StatusCode::SERVICE_UNAVAILABLE, "not_initialised"),
@@ -173,7 +205,11 @@ impl ApiError {
             | Self::Overloaded { retry_after_s } => Some(*retry_after_s),
             Self::Unauthorized
             | Self::BadCredentials
+            | Self::BadCode
             | Self::Forbidden
+            | Self::Denied { .. }
+            | Self::PreconditionFailed { .. }
+            | Self::NotProvided { .. }
             | Self::NotFound { .. }
             | Self::NoSuchPath
             | Self::MethodNotAllowed

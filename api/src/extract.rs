@@ -1,10 +1,10 @@
 //! What handlers take: credentials, ids, queries and bodies. Every refusal is an [`ApiError`].
 
 use crate::error::ApiError;
-use crate::jwt;
+use crate::jwt::Claims;
 use crate::router::{RequestId, Shared};
-use crate::service::{BootstrapAuth, Caller, ReadLevel, Service};
-use crate::types::FieldError;
+use crate::service::{BootstrapAuth, Caller, IfMatch, Origin, ReadLevel, Service};
+use crate::types::{CredentialKind, FieldError, MessageAnswer, OkStatus};
 use crate::{IDEMPOTENCY_HEADER, REVISION_HEADER, service};
 use axum::Json;
 use axum::body::Bytes;
@@ -13,7 +13,7 @@ use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Query, Req
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use model::ApiRole;
+use model::Revision;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
@@ -23,14 +23,20 @@ use std::sync::Arc;
 /// The longest `Idempotency-Key`, in octets.
 const IDEMPOTENCY_KEY_OCTETS_MAX: usize = 128;
 
-/// The credential of `Authorization: Bearer` (RFC 6750 §2.1).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// Scheme, in lower case, and credential of `Authorization` (RFC 9110 §11.6.2).
+pub(crate) fn authorization(headers: &HeaderMap) -> Option<(String, &str)> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.trim())
+    let (scheme, credential) = value.split_once(' ')?;
+    let credential = credential.trim();
+    (!credential.is_empty()).then(|| (scheme.to_ascii_lowercase(), credential))
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+/// The credential of `Authorization: Bearer` (RFC 6750 §2.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    authorization(headers).filter(|(scheme, _)| scheme == "bearer").map(|(_, token)| token)
+}
+
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get(IDEMPOTENCY_HEADER) else { return Ok(None) };
     let key = value.to_str().ok().filter(|key| {
         (1..=IDEMPOTENCY_KEY_OCTETS_MAX).contains(&key.len())
@@ -46,46 +52,73 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     }
 }
 
-fn request_id(parts: &Parts) -> String {
+pub(crate) fn request_id(parts: &Parts) -> String {
     parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default()
 }
 
-impl<S: Service> FromRequestParts<Arc<Shared<S>>> for Caller {
+/// The caller that [`crate::access`] let in. An operation whose document asks for no credential
+/// has none.
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = ApiError;
 
-    async fn from_request_parts(
-        parts: &mut Parts,
-        shared: &Arc<Shared<S>>,
-    ) -> Result<Self, ApiError> {
-        let service = &shared.service;
-        let (Some(key), Some(iss)) = (service.jwt_secret(), service.cluster_id()) else {
-            return Err(ApiError::NotInitialised);
-        };
-        let token = bearer(&parts.headers).ok_or(ApiError::Unauthorized)?;
-        let claims = jwt::verify(token, &iss, service.now(), &key)?;
-        Ok(Self {
-            username: claims.sub,
-            role: claims.role,
-            request_id: request_id(parts),
-            idempotency_key: idempotency_key(&parts.headers)?,
-        })
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        parts.extensions.get::<Self>().cloned().ok_or(ApiError::Unauthorized)
     }
 }
 
-/// A caller whose role allows writes.
-pub(crate) struct Admin(pub(crate) Caller);
+/// A caller that logged in itself: what is about the user is no matter for its programs.
+pub(crate) struct Personal(pub(crate) Caller);
 
-impl<S: Service> FromRequestParts<Arc<Shared<S>>> for Admin {
+impl<S: Send + Sync> FromRequestParts<S> for Personal {
     type Rejection = ApiError;
 
-    async fn from_request_parts(
-        parts: &mut Parts,
-        shared: &Arc<Shared<S>>,
-    ) -> Result<Self, ApiError> {
-        let caller = Caller::from_request_parts(parts, shared).await?;
-        match caller.role {
-            ApiRole::Admin => Ok(Self(caller)),
-            ApiRole::Operator => Err(ApiError::Forbidden),
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        match caller.credential {
+            CredentialKind::Token => Ok(Self(caller)),
+            CredentialKind::ApiKey | CredentialKind::Ticket => {
+                Err(ApiError::denied("This needs the access token of a login"))
+            }
+        }
+    }
+}
+
+/// The claims of the caller's access token, if it came with one.
+pub(crate) struct TokenOf(pub(crate) Option<Claims>);
+
+impl<S: Send + Sync> FromRequestParts<S> for TokenOf {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        Ok(Self(parts.extensions.get::<Claims>().cloned()))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Origin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        Ok(Self { address: peer(parts), request_id: request_id(parts) })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let Some(value) = parts.headers.get(header::IF_MATCH) else { return Ok(Self::Any) };
+        let text = value.to_str().unwrap_or_default().trim();
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        let bare = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);
+        let digits = !bare.is_empty() && bare.bytes().all(|b| b.is_ascii_digit());
+        match bare.parse() {
+            Ok(revision) if digits => Ok(Self::Revision(Revision(revision))),
+            Ok(_) | Err(_) => {
+                let message = "If-Match must be one revision, such as \"42\", or *".to_owned();
+                Err(ApiError::BadRequest { message })
+            }
         }
     }
 }
@@ -106,16 +139,10 @@ impl<S: Service> FromRequestParts<Arc<Shared<S>>> for BootstrapAuth {
     }
 }
 
-/// The address of the peer, when the server tells it.
-pub(crate) struct Peer(pub(crate) Option<IpAddr>);
-
-impl<S: Send + Sync> FromRequestParts<S> for Peer {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        Ok(Self(peer.map(|ConnectInfo(addr)| addr.ip().to_canonical())))
-    }
+/// The address of the client, when the server tells it.
+pub(crate) fn peer(parts: &Parts) -> Option<IpAddr> {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    peer.map(|ConnectInfo(addr)| addr.ip().to_canonical())
 }
 
 /// A part of the path.
@@ -242,10 +269,49 @@ pub(crate) struct Enveloped<T>(pub(crate) T, pub(crate) service::Meta);
 
 impl<T: Serialize> IntoResponse for Enveloped<T> {
     fn into_response(self) -> Response {
-        let mut response = Json(crate::types::Envelope::new(self.0)).into_response();
-        if let Some(revision) = self.1.revision {
-            response.headers_mut().insert(REVISION_HEADER, HeaderValue::from(revision.0));
+        with_revision(Json(crate::types::Envelope::new(self.0)).into_response(), self.1)
+    }
+}
+
+/// An enveloped answer about one thing, whose version goes into `ETag` (RFC 9110 §8.8.3).
+pub(crate) struct Tagged<T>(pub(crate) T, pub(crate) service::Meta, pub(crate) Revision);
+
+impl<T: Serialize> IntoResponse for Tagged<T> {
+    fn into_response(self) -> Response {
+        let mut response = Enveloped(self.0, self.1).into_response();
+        if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", self.2)) {
+            response.headers_mut().insert(header::ETAG, tag);
         }
         response
     }
+}
+
+/// An answer outside an envelope.
+pub(crate) struct Flat<T>(pub(crate) T, pub(crate) service::Meta);
+
+impl<T: Serialize> IntoResponse for Flat<T> {
+    fn into_response(self) -> Response {
+        with_revision(Json(self.0).into_response(), self.1)
+    }
+}
+
+/// The answer to an action that has nothing to show.
+pub(crate) struct Message(pub(crate) &'static str, pub(crate) service::Meta);
+
+impl IntoResponse for Message {
+    fn into_response(self) -> Response {
+        let body = MessageAnswer {
+            status: OkStatus::Ok,
+            data: serde_json::Map::new(),
+            message: self.0.to_owned(),
+        };
+        with_revision(Json(body).into_response(), self.1)
+    }
+}
+
+fn with_revision(mut response: Response, meta: service::Meta) -> Response {
+    if let Some(revision) = meta.revision {
+        response.headers_mut().insert(REVISION_HEADER, HeaderValue::from(revision.0));
+    }
+    response
 }

@@ -1,8 +1,11 @@
 use crate::routes;
 use crate::types::ErrorBody;
 use crate::{IDEMPOTENCY_HEADER, REVISION_HEADER};
+use std::collections::BTreeMap;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{
     ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Required, ResponseBuilder, Type,
 };
@@ -16,7 +19,7 @@ use utoipa::{Modify, OpenApi};
     ),
     components(schemas(ErrorBody)),
     tags(
-        (name = "auth", description = "Tokens"),
+        (name = "auth", description = "Logins, users, roles, keys, audit"),
         (name = "subscribers", description = "Sessions"),
         (name = "events", description = "What happens to subscribers: a stream, and webhooks"),
         (name = "interfaces", description = "Interfaces and VLAN tags"),
@@ -57,6 +60,21 @@ impl Modify for Common {
             "bootstrap",
             bearer("opaque", "The file `bootstrap-token` in the data directory of the node"),
         );
+        let key = "`ApiKey` and a key from `POST /api/v1/auth/api-keys`";
+        components.add_security_scheme(
+            "api_key",
+            SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
+                "Authorization",
+                key,
+            ))),
+        );
+        components.add_security_scheme(
+            "ticket",
+            SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::with_description(
+                "ticket",
+                "From `POST /api/v1/auth/ws-ticket`, once; for streams only",
+            ))),
+        );
         for item in document.paths.paths.values_mut() {
             for (operation, is_write) in operations(item) {
                 complete(operation, is_write);
@@ -71,21 +89,35 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (&mut Operation, bool
     reads.chain(writes.into_iter().flatten().map(|o| (o, true)))
 }
 
-fn needs(operation: &Operation, scheme: &str) -> bool {
+/// Each scheme that the operation accepts, with what it asks of it.
+pub(crate) fn security_of(operation: &Operation) -> BTreeMap<String, Vec<String>> {
     let all = operation.security.as_ref().and_then(|all| serde_json::to_value(all).ok());
-    all.is_some_and(|all| all.as_array().into_iter().flatten().any(|one| one.get(scheme).is_some()))
+    let all = all.and_then(|all| serde_json::from_value::<Vec<BTreeMap<_, _>>>(all).ok());
+    all.unwrap_or_default().into_iter().flatten().collect()
 }
 
 fn complete(operation: &mut Operation, is_write: bool) {
-    let (jwt, bootstrap) = (needs(operation, "jwt"), needs(operation, "bootstrap"));
+    let security = security_of(operation);
+    let scopes = security.get("jwt");
+    let (jwt, bootstrap) = (scopes.is_some(), security.contains_key("bootstrap"));
     let text = |kind| ObjectBuilder::new().schema_type(kind).build();
+    if let Some(scopes) = scopes {
+        let all = operation.security.get_or_insert_default();
+        all.push(SecurityRequirement::new("api_key", scopes));
+        let words = match scopes.as_slice() {
+            [] => "Any valid credential.".to_owned(),
+            needed => format!("Needs `{}`.", needed.join("`, `")),
+        };
+        let about = operation.description.take().filter(|d| !d.is_empty());
+        operation.description = Some(about.map_or(words.clone(), |d| format!("{d}\n\n{words}")));
+    }
     if jwt && !is_write {
         let levels = ObjectBuilder::new()
             .schema_type(Type::String)
             .enum_values(Some(["linearizable", "local"]))
             .default(Some("linearizable".into()));
         // What tells of this node alone has no level.
-        let replicated = ["subscribers", "configuration", "events", "qos", "cgnat"];
+        let replicated = ["auth", "subscribers", "configuration", "events", "qos", "cgnat"];
         let about = if operation.tags.iter().flatten().any(|t| replicated.contains(&t.as_str())) {
             "`local` answers from this node without asking the leader"
         } else {
@@ -98,20 +130,26 @@ fn complete(operation: &mut Operation, is_write: bool) {
         let at = ParameterIn::Header;
         push_parameter(operation, IDEMPOTENCY_HEADER, at, about, text(Type::String));
     }
+    if is_write && operation.responses.responses.contains_key("412") {
+        let about = "Only when this is the present version";
+        push_parameter(operation, "If-Match", ParameterIn::Header, about, text(Type::String));
+    }
     if jwt {
         let revision = HeaderBuilder::new()
             .schema(text(Type::Integer))
             .description(Some("Revision that the answer shows or made"))
             .build();
-        if let Some(RefOr::T(ok)) = operation.responses.responses.get_mut("200") {
-            ok.headers.insert(REVISION_HEADER.to_owned(), revision);
+        for good in ["200", "201"] {
+            if let Some(RefOr::T(ok)) = operation.responses.responses.get_mut(good) {
+                ok.headers.insert(REVISION_HEADER.to_owned(), revision.clone());
+            }
         }
     }
     let mut failures = vec![("default", "Any other failure")];
     if jwt || bootstrap {
         failures.push(("401", "Could not validate credentials"));
     }
-    if jwt && is_write {
+    if scopes.is_some_and(|scopes| !scopes.is_empty()) {
         failures.push(("403", "Admin role required"));
     }
     if jwt {

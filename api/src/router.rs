@@ -1,6 +1,8 @@
+use crate::access::{self, Rules};
+use crate::counters::Counters;
 use crate::error::ApiError;
 use crate::lockout::Lockout;
-use crate::routes::{self, cluster, system};
+use crate::routes::{self, Routes, cluster, system};
 use crate::service::Service;
 use crate::{REQUEST_ID_HEADER, openapi};
 use axum::Router;
@@ -30,6 +32,8 @@ const REQUEST_ID_OCTETS_MAX: usize = 64;
 pub(crate) struct Shared<S> {
     pub(crate) service: Arc<S>,
     pub(crate) lockout: Mutex<Lockout>,
+    pub(crate) rules: Rules,
+    pub(crate) counters: Counters,
     slots: Semaphore,
     pub(crate) streams: Arc<Semaphore>,
 }
@@ -43,24 +47,30 @@ pub(crate) struct RequestId(pub(crate) String);
 /// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that the lockout of
 /// logins can tell peers apart.
 pub fn router<S: Service>(service: Arc<S>) -> Router {
+    let document = openapi::openapi();
     let shared = Arc::new(Shared {
         service,
         lockout: Mutex::new(Lockout::default()),
+        rules: Rules::of(&document),
+        counters: Counters::default(),
         slots: Semaphore::new(REQUESTS_MAX),
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
     });
-    let ordinary = routes::ordinary()
+    let guarded =
+        |routes: Routes<S>| routes.layer(from_fn_with_state(shared.clone(), access::check::<S>));
+    let ordinary = guarded(routes::ordinary())
         .layer(from_fn(|request: Request, next: Next| limit_time(REQUEST_TIMEOUT, request, next)));
-    let membership = cluster::membership_routes().layer(from_fn(|request: Request, next: Next| {
-        limit_time(MEMBERSHIP_TIMEOUT, request, next)
-    }));
+    let membership =
+        guarded(cluster::membership_routes()).layer(from_fn(|request: Request, next: Next| {
+            limit_time(MEMBERSHIP_TIMEOUT, request, next)
+        }));
     let limited =
         ordinary.merge(membership).layer(from_fn_with_state(shared.clone(), limit_number));
     system::open_routes()
         .merge(limited)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .with_state(shared)
-        .merge(SwaggerUi::new("/api/docs").url("/api/openapi.json", openapi::openapi()))
+        .merge(SwaggerUi::new("/api/docs").url("/api/openapi.json", document))
         .fallback(async || ApiError::NoSuchPath)
         .layer(DefaultBodyLimit::max(BODY_OCTETS_MAX))
         .layer(from_fn(identify))

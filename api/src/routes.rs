@@ -34,8 +34,8 @@ pub(crate) fn ordinary<S: Service>() -> Routes<S> {
 
 /// The documents of all files, in the order in which readers should meet them.
 pub(crate) fn documented() -> Vec<OpenApi> {
-    vec![
-        auth::Documented::openapi(),
+    let mut all = auth::documented();
+    all.extend([
         subscribers::Documented::openapi(),
         events::Documented::openapi(),
         network::Documented::openapi(),
@@ -43,5 +43,6 @@ pub(crate) fn documented() -> Vec<OpenApi> {
         groups::Documented::openapi(),
         system::Documented::openapi(),
         config::Documented::openapi(),
-    ]
+    ]);
+    all
 }

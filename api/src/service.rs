@@ -1,21 +1,28 @@
+mod auth;
 mod config;
 mod events;
 mod network;
 
+pub use auth::{
+    Auth, FirstStep, Identity, IfMatch, LoginOutcome, Origin, Presented, Refresh, Session,
+};
 pub use config::ConfigService;
 pub use events::{EventService, EventStream};
 pub use network::NetworkService;
 
+use crate::counters::AccessCounts;
 use crate::error::ApiError;
+use crate::permission::PermissionSet;
 use crate::types::{
-    AdmitRequest, AdmitResponse, ClusterStatus, Disconnected, FailoverRequest, FailoverResponse,
-    Health, InitRequest, InitResponse, JoinRequest, JoinResponse, JoinToken, JoinTokenRequest,
-    Login, LoginRequest, Member, RateChanged, RateRequest, RemovedMember, SubscriberDetail,
+    AdmitRequest, AdmitResponse, ClusterStatus, CredentialKind, Disconnected, FailoverRequest,
+    FailoverResponse, Health, InitRequest, InitResponse, JoinRequest, JoinResponse, JoinToken,
+    JoinTokenRequest, Member, RateChanged, RateRequest, RemovedMember, SubscriberDetail,
     SubscriberQuery, SubscriberSummary, SubscriberTotals, Version,
 };
 use model::{ApiRole, ClusterId, NodeId, Revision, Secret, SessionId, Tick, UnixMs};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
+use std::net::IpAddr;
 use utoipa::ToSchema;
 
 /// How fresh a read must be.
@@ -47,13 +54,19 @@ impl Meta {
 /// An answer with its revision.
 pub type Reply<T> = Result<(T, Meta), ApiError>;
 
-/// Who asks, as the token says. Travels with a write that is forwarded to the leader.
+/// Who asks, as its credential says. Travels with a write that is forwarded to the leader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
-    /// Login name.
+    /// Login name; of a key, its owner's.
     pub username: String,
-    /// What the caller may do.
+    /// The user's role.
     pub role: ApiRole,
+    /// What this credential may do.
+    pub permissions: PermissionSet,
+    /// What it was.
+    pub credential: CredentialKind,
+    /// Address of the client.
+    pub address: Option<IpAddr>,
     /// Of this request, for logs and audit.
     pub request_id: String,
     /// From the header `Idempotency-Key`: the same key from the same user is done once.
@@ -71,12 +84,12 @@ pub struct BootstrapAuth {
 
 /// What a node does for the API. Implemented by `node`, and by a fake in the tests.
 ///
-/// The router has checked credentials, roles and the shape of bodies before it calls; what needs
+/// The router has checked credentials, permissions and the shape of bodies before it calls; what needs
 /// the replicated state is checked here. Implementations write plain `async fn`s.
-pub trait Service: ConfigService + EventService + NetworkService + Send + Sync + 'static {
+pub trait Service: Auth + ConfigService + EventService + NetworkService {
     // Called for every request; must not wait.
 
-    /// Replicated wall time, for the lifetime of tokens.
+    /// Wall time, for the lifetime of tokens.
     fn now(&self) -> UnixMs;
     /// The monotonic clock, for the lockout of logins.
     fn tick(&self) -> Tick;
@@ -95,11 +108,8 @@ pub trait Service: ConfigService + EventService + NetworkService + Send + Sync +
 
     /// Whether this node can do its work.
     fn health(&self) -> impl Future<Output = Health> + Send;
-    /// Prometheus text format.
-    fn metrics_text(&self) -> impl Future<Output = String> + Send;
-    /// Checks name and password; takes the same time for an unknown name.
-    /// [`ApiError::BadCredentials`] counts towards the lockout.
-    fn login(&self, request: LoginRequest) -> impl Future<Output = Result<Login, ApiError>> + Send;
+    /// Prometheus text format; `access` is what the router counted.
+    fn metrics_text(&self, access: AccessCounts) -> impl Future<Output = String> + Send;
 
     // Subscribers.
 

@@ -14,7 +14,14 @@ mod subscriber;
 mod system;
 pub mod webhook;
 
-pub use auth::{Login, LoginRequest, TokenAnswer};
+pub use auth::{
+    ApiKeyCreated, ApiKeyInfo, ApiKeyList, ApiKeyRequest, AuditEntry, AuditList, AuditQuery,
+    AuthSettings, AuthSettingsUpdate, ChallengeAnswer, CodeRequest, CredentialKind, Deleted,
+    LoginAnswer, LoginRequest, LogoutRequest, Me, MessageAnswer, PermissionInfo, PermissionList,
+    RefreshRequest, RegisterRequest, RoleCreate, RoleInfo, RoleList, RoleUpdate, StreamTicket,
+    TokenAnswer, TokenPair, TotpLoginRequest, TotpSetup, UserCreate, UserInfo, UserList,
+    UserUpdate,
+};
 pub use cluster::{
     AdmitRequest, AdmitResponse, ClusterStatus, FailoverRequest, FailoverResponse, GroupList,
     GroupNodeStatus, GroupStatus, InitResponse, JoinRequest, JoinResponse, JoinToken,

@@ -3,17 +3,16 @@
 
 #[path = "support/fake.rs"]
 mod fake;
+#[path = "support/site.rs"]
+mod site;
 
 use api::ApiError;
 use api::types::FieldError;
-use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, Request, StatusCode};
-use fake::{BOOTSTRAP, Fake, JOIN_SECRET};
-use model::Tick;
+use axum::body::Body;
+use axum::http::Request;
+use fake::{BOOTSTRAP, JOIN_SECRET};
 use serde_json::{Value, json};
-use std::sync::Arc;
-use std::time::Duration;
+use site::Site;
 use tower::ServiceExt;
 
 const HOOK: &str =
@@ -21,106 +20,17 @@ const HOOK: &str =
 const BY_INTERFACE: &str = "/api/v1/subscribers/disconnect-by-interface";
 const INIT: &str = include_str!("support/init.json");
 
-struct Reply {
-    status: StatusCode,
-    headers: HeaderMap,
-    text: String,
-}
-
-impl Reply {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|v| v.to_str().unwrap())
-    }
-
-    /// Checks the shape of an error body; its status, code and text.
-    fn error(&self) -> (u16, String, String) {
-        let body = self.json();
-        assert_eq!(body["status"], "error", "{body}");
-        assert_eq!(body["message"], body["error"], "{body}");
-        assert_eq!(body["message"], body["detail"], "{body}");
-        let text = |key: &str| body[key].as_str().unwrap_or_else(|| panic!("{body}")).to_owned();
-        (self.status.as_u16(), text("code"), text("message"))
-    }
-
-    fn code(&self) -> (u16, String) {
-        let (status, code, _) = self.error();
-        (status, code)
-    }
-}
-
-struct Site {
-    fake: Arc<Fake>,
-    router: Router,
-}
-
-impl Site {
-    fn new() -> Self {
-        let fake = Fake::new();
-        Self { router: api::router(fake.clone()), fake }
-    }
-
-    async fn send(&self, request: Request<Body>) -> Reply {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = to_bytes(body, usize::MAX).await.unwrap();
-        let text = String::from_utf8_lossy(&body).into_owned();
-        Reply { status: parts.status, headers: parts.headers, text }
-    }
-
-    async fn ask(&self, method: &str, path: &str, token: &str, body: &str) -> Reply {
-        let mut request = Request::builder().method(method).uri(path);
-        if !token.is_empty() {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        if !body.is_empty() {
-            request = request.header("content-type", "application/json");
-        }
-        self.send(request.body(Body::from(body.to_owned())).unwrap()).await
-    }
-
-    async fn login(&self, username: &str, password: &str) -> Reply {
-        let body = json!({ "username": username, "password": password }).to_string();
-        self.ask("POST", "/api/v1/auth/login", "", &body).await
-    }
-
-    async fn admin(&self) -> String {
-        let reply = self.login("ann", "correct horse").await;
-        reply.json()["access_token"].as_str().unwrap().to_owned()
-    }
-
-    async fn operator(&self) -> String {
-        let reply = self.login("oli", "battery staple").await;
-        reply.json()["access_token"].as_str().unwrap().to_owned()
-    }
-}
-
 #[tokio::test]
-async fn a_login_answers_flat_and_its_token_works() {
+async fn a_token_expires() {
     let site = Site::new();
-    let reply = site.login("ann", "correct horse").await;
-    let mut body = reply.json();
-    let token = body["access_token"].take();
-    assert_eq!(
-        body,
-        json!({
-            "access_token": null, "token_type": "bearer", "expires_in": 3600,
-            "access_expires_at": fake::START.as_secs() + 3600, "role": "admin",
-            "totp_required": false,
-        })
-    );
-    assert_eq!(reply.header("cache-control"), Some("no-store"));
-    let token = token.as_str().unwrap();
+    let token = site.admin().await;
     let path = "/api/v1/subscribers/summary";
-    let reply = site.ask("GET", path, token, "").await;
+    let reply = site.ask("GET", path, &token, "").await;
     let want = json!({ "status": "ok", "data": { "total": 3, "pppoe": 2, "dhcp": 1 } });
     assert_eq!(reply.json(), want);
 
     site.fake.state().now = fake::START.plus_secs(3600);
-    assert_eq!(site.ask("GET", path, token, "").await.code(), (401, "unauthorized".into()));
+    assert_eq!(site.ask("GET", path, &token, "").await.code(), (401, "unauthorized".into()));
 }
 
 #[tokio::test]
@@ -221,59 +131,6 @@ async fn a_subscriber_has_all_documented_fields() {
     for field in documented.split_whitespace() {
         assert!(detail["data"].get(field).is_some(), "{field} in {detail}");
     }
-}
-
-/// All operations of the document: method, path with ids put in, credential.
-fn operations() -> Vec<(String, String, String)> {
-    let document = serde_json::to_value(api::openapi()).unwrap();
-    let mut all = Vec::new();
-    for (path, item) in document["paths"].as_object().unwrap() {
-        for (method, operation) in item.as_object().unwrap() {
-            let path =
-                path.replace("{id}", "1").replace("{name}", "south").replace("{version}", "7");
-            let scheme = &operation["security"][0];
-            let scheme = scheme.as_object().and_then(|o| o.keys().next().cloned());
-            all.push((method.to_uppercase(), path, scheme.unwrap_or_default()));
-        }
-    }
-    assert_eq!(all.len(), 49, "a new endpoint must be named in the tests");
-    all
-}
-
-#[tokio::test]
-async fn every_operation_of_the_document_checks_its_credential() {
-    let site = Site::new();
-    let operator = site.operator().await;
-    for (method, path, scheme) in operations() {
-        let stranger = site.ask(&method, &path, "", "").await;
-        let forged = site.ask(&method, &path, "a.b.c", "").await;
-        let reader = site.ask(&method, &path, &operator, "").await;
-        let row = format!("{method} {path}");
-        match (scheme.as_str(), method.as_str()) {
-            ("jwt", _) => {
-                let want = (401, "unauthorized".into(), "Could not validate credentials".into());
-                assert_eq!(stranger.error(), want, "{row}");
-                assert_eq!(forged.error(), want, "{row}");
-                assert_eq!(stranger.header("www-authenticate"), Some("Bearer"), "{row}");
-                if method == "GET" {
-                    assert_eq!(reader.status, 200, "{row}");
-                } else {
-                    let want = (403, "forbidden".into(), "Admin role required".into());
-                    assert_eq!(reader.error(), want, "{row}");
-                }
-            }
-            ("bootstrap", _) => {
-                assert_eq!(stranger.code(), (409, "already_initialised".into()), "{row}");
-            }
-            ("", "GET") => assert_eq!(stranger.status, 200, "{row}"),
-            ("", _) => assert_eq!(stranger.code(), (415, "unsupported_media_type".into()), "{row}"),
-            other => panic!("{row}: {other:?}"),
-        }
-        let wrong_method = site.ask("PATCH", &path, &operator, "").await;
-        assert_eq!(wrong_method.code(), (405, "method_not_allowed".into()), "{row}");
-        assert!(wrong_method.header("allow").is_some_and(|a| a.contains(&method)), "{row}");
-    }
-    assert_eq!(site.fake.state().calls.iter().filter(|c| c.contains(" by ")).count(), 0);
 }
 
 #[tokio::test]
@@ -506,28 +363,6 @@ async fn answers_carry_revision_and_request_id_and_writes_their_key() {
     assert_eq!(reply.header("x-tandem-revision"), Some("43"));
     assert_eq!(reply.header("x-request-id"), Some("r-1"));
     assert_eq!(site.fake.state().calls.last().unwrap(), "disconnect 1 by ann key k-1");
-}
-
-#[tokio::test]
-async fn guessing_a_password_is_slowed_down() {
-    let site = Site::new();
-    for _ in 0..5 {
-        let reply = site.login("ann", "guess").await;
-        let want = (401, "bad_credentials".into(), "Incorrect username or password".into());
-        assert_eq!(reply.error(), want);
-    }
-    let reply = site.login("ann", "correct horse").await;
-    assert_eq!(reply.code(), (429, "locked_out".into()));
-    assert_eq!(reply.header("retry-after"), Some("30"));
-    assert_eq!(site.login("oli", "battery staple").await.status, 200);
-    site.fake.state().tick = Tick::ZERO + Duration::from_secs(30);
-    assert_eq!(site.login("ann", "correct horse").await.status, 200);
-
-    // A fault of the node is not the caller's guess, and its cause stays in the log.
-    for _ in 0..9 {
-        let reply = site.login("broken", "x").await;
-        assert_eq!(reply.error(), (500, "internal".into(), "Internal error".into()));
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,11 +1,14 @@
+use crate::audit::AuditArgs;
 use crate::cluster::ClusterCommand;
 use crate::config::ConfigCommand;
 use crate::error::CliError;
 use crate::events::EventsCommand;
 use crate::group::GroupCommand;
+use crate::key::KeyCommand;
 use crate::login::LoginArgs;
 use crate::profile::Profile;
 use crate::session::SessionCommand;
+use crate::user::UserCommand;
 use crate::webhook::WebhookCommand;
 use api::model::Secret;
 use api::{Client, ClientConfig, TlsTrust};
@@ -47,6 +50,17 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Get an access token and keep it for one hour.
     Login(LoginArgs),
+    /// End the login: its tokens are worth nothing any more, on all nodes.
+    ///
+    /// Example: bngctl logout
+    Logout,
+    /// Users of the API.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// API keys, for programs.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    Audit(AuditArgs),
     /// Members of the cluster.
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -88,7 +102,7 @@ pub(crate) struct Global {
     /// nodes of the last login, else https://127.0.0.1:8443.
     #[arg(long, global = true, env = "BNGCTL_URL", value_delimiter = ',', value_name = "URL")]
     pub(crate) url: Vec<String>,
-    /// Access token, instead of the one kept by `login`.
+    /// Access token or API key, instead of the one kept by `login`.
     #[arg(long, global = true, env = "BNGCTL_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// Believe nodes with a certificate of this authority (PEM file).
@@ -127,6 +141,11 @@ impl Global {
         let Some(path) = &self.ca else { return Ok(None) };
         let pem = std::fs::read_to_string(path).map_err(|e| CliError::file(path, e))?;
         Ok(Some(TlsTrust::Ca { pem }))
+    }
+
+    /// Whether the caller brought a token of its own.
+    pub(crate) fn has_token(&self) -> bool {
+        self.token.is_some()
     }
 
     /// Where to ask: the flags, else what the last login left.

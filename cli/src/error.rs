@@ -109,11 +109,12 @@ fn client_code(e: &ClientError) -> u8 {
         ClientError::NoUrl | ClientError::Url { .. } => code::USAGE,
         ClientError::Unreachable { .. } => code::UNAVAILABLE,
         ClientError::Timeout { .. } | ClientError::Broken { .. } => code::UNKNOWN_OUTCOME,
+        ClientError::CodeNeeded { .. } => code::UNAUTHORISED,
         ClientError::Tls(_) | ClientError::Foreign { .. } => code::FAILURE,
         ClientError::Api { status, .. } => match status {
             401 | 403 | 429 => code::UNAUTHORISED,
             404 => code::NOT_FOUND,
-            400 | 409 | 413 | 415 | 422 => code::REFUSED,
+            400 | 409 | 412 | 413 | 415 | 422 => code::REFUSED,
             503 => code::UNAVAILABLE,
             504 => code::UNKNOWN_OUTCOME,
             _ => code::FAILURE,

@@ -1,17 +1,20 @@
 //! `bngctl`: shows and changes a Tandem cluster through its API.
 
 mod args;
+mod audit;
 mod cluster;
 mod config;
 mod error;
 mod events;
 mod format;
 mod group;
+mod key;
 mod login;
 mod output;
 mod profile;
 mod session;
 mod system;
+mod user;
 mod webhook;
 
 use args::{Cli, Command};
@@ -40,6 +43,10 @@ async fn run(cli: Cli) -> Result<(), CliError> {
     let json = cli.global.json;
     let done = match cli.command {
         Command::Login(args) => login::run(&cli.global, args).await,
+        Command::Logout => login::logout(&cli.global).await,
+        Command::User(command) => user::run(&cli.global, command).await,
+        Command::Key(command) => key::run(&cli.global, command).await,
+        Command::Audit(args) => audit::run(&cli.global, args).await,
         Command::Cluster(command) => cluster::run(&cli.global, command).await,
         Command::Group(command) => group::run(&cli.global, command).await,
         Command::Session(command) => session::run(&cli.global, command).await,

@@ -70,6 +70,15 @@ impl Profile {
         Ok(path)
     }
 
+    /// Forgets the last login, if there was one.
+    pub(crate) fn forget() -> Result<(), CliError> {
+        let Some(path) = path() else { return Ok(()) };
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(CliError::file(path, e)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     fn json(&self) -> Value {
         let trust = match &self.trust {
             TlsTrust::System => json!({}),

@@ -3,66 +3,15 @@
 
 #[path = "../../api/tests/support/fake.rs"]
 mod fake;
+#[path = "support/site.rs"]
+mod site;
 
-use fake::{BOOTSTRAP, Fake};
-use std::net::SocketAddr;
+use fake::BOOTSTRAP;
+use site::{Site, same};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
-use tempfile::TempDir;
+use std::process::{Command, Stdio};
 
 const INIT: &str = include_str!("../../api/tests/support/init.json");
-
-struct Site {
-    fake: Arc<Fake>,
-    url: String,
-    home: TempDir,
-}
-
-impl Site {
-    async fn new() -> Self {
-        let fake = Fake::new();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let service = api::router(fake.clone()).into_make_service_with_connect_info::<SocketAddr>();
-        tokio::spawn(async move { axum::serve(listener, service).await });
-        Self { fake, url, home: TempDir::new().unwrap() }
-    }
-
-    async fn logged_in() -> Self {
-        let site = Self::new().await;
-        site.ok(&["--url", &site.url, "login", "--username", "ann", "--password", "correct horse"]);
-        site
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bngctl"));
-        command.env_clear().env("HOME", self.home.path()).args(args).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> (i32, String, String) {
-        let Output { status, stdout, stderr } = self.command(args).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (status.code().unwrap(), text(stdout), text(stderr))
-    }
-
-    /// Runs what must succeed; its output.
-    fn ok(&self, args: &[&str]) -> String {
-        let (code, out, err) = self.run(args);
-        assert_eq!(code, 0, "{args:?}: {out}{err}");
-        out
-    }
-
-    fn profile(&self) -> std::path::PathBuf {
-        self.home.path().join(".config/bngctl/token.json")
-    }
-}
-
-/// Compares a table without the blanks at the ends of its lines.
-fn same(got: &str, want: &str) {
-    assert_eq!(got.trim_end(), want.trim(), "got:\n{got}\nwant:\n{want}");
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_of_the_cluster_are_as_documented() {
@@ -377,6 +326,16 @@ async fn a_closed_pipe_is_no_failure_and_help_has_examples() {
         &["cluster", "init", "--help"][..],
         &["group", "failover", "--help"],
         &["session", "list", "--help"],
+        &["user", "add", "--help"],
+        &["user", "list", "--help"],
+        &["user", "passwd", "--help"],
+        &["user", "role", "--help"],
+        &["user", "remove", "--help"],
+        &["key", "list", "--help"],
+        &["key", "create", "--help"],
+        &["key", "revoke", "--help"],
+        &["audit", "--help"],
+        &["logout", "--help"],
     ] {
         assert!(site.ok(noun).contains("Example"), "{noun:?}");
     }

@@ -135,23 +135,71 @@ pub struct Subscriber {
     pub pool: Option<String>,
 }
 
-/// What an API user may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ApiRole {
-    /// Reads only.
-    Operator,
+/// The name of a role of the API: what its users may do.
+///
+/// Four names are built in; others are documents of the collection `role`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ApiRole(String);
+
+impl ApiRole {
     /// Everything.
-    Admin,
+    pub const ADMIN: &str = "admin";
+    /// Reads everything and changes nothing.
+    pub const OPERATOR: &str = "operator";
+    /// Reads what is not about users, settings and the configuration.
+    pub const VIEWER: &str = "viewer";
+    /// Reads and changes what serves subscribers.
+    pub const ENGINEER: &str = "engineer";
+
+    /// The role of that name.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+
+    /// The role that may do everything; somebody always has it.
+    #[must_use]
+    pub fn admin() -> Self {
+        Self::new(Self::ADMIN)
+    }
+
+    /// The role that reads only.
+    #[must_use]
+    pub fn operator() -> Self {
+        Self::new(Self::OPERATOR)
+    }
+
+    /// Whether this is the role that may do everything.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.0 == Self::ADMIN
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Display for ApiRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        })
+        f.write_str(&self.0)
     }
+}
+
+/// The second factor of an API user: time-based one-time passwords (RFC 6238).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totp {
+    /// The shared key, in base32.
+    pub secret: Secret,
+    /// Asked for at login; false until the user has shown a first code.
+    pub active: bool,
+    /// The newest time step of which a code was accepted: none is accepted twice (RFC 6238 §5.2).
+    pub last_step: u64,
+    /// Digests of the recovery codes that are left, in hexadecimal.
+    pub recovery: Vec<Secret>,
 }
 
 /// A person or program that may log in to the API.
@@ -163,6 +211,40 @@ pub struct ApiUser {
     pub password_hash: Secret,
     /// What it may do.
     pub role: ApiRole,
+    /// A disabled user cannot log in, and its tokens and keys are worth nothing.
+    pub enabled: bool,
+    /// Grows when the password or the second factor changes: tokens of an earlier generation are
+    /// worth nothing.
+    pub generation: u64,
+    /// The second factor.
+    pub totp: Option<Totp>,
+    /// When it was added; 0 when that is not known.
+    pub created_at: UnixMs,
+    /// Revision of its last conditional change; 0 before the first.
+    pub modified: Revision,
+}
+
+impl ApiUser {
+    /// A user that may log in at once, with a password only.
+    #[must_use]
+    pub fn new(username: impl Into<String>, password_hash: Secret, role: ApiRole) -> Self {
+        Self {
+            username: username.into(),
+            password_hash,
+            role,
+            enabled: true,
+            generation: 0,
+            totp: None,
+            created_at: UnixMs(0),
+            modified: Revision(0),
+        }
+    }
+
+    /// Whether a login asks for a code.
+    #[must_use]
+    pub fn has_totp(&self) -> bool {
+        self.totp.as_ref().is_some_and(|totp| totp.active)
+    }
 }
 
 /// Where a subscriber is attached: identifies it on the access network.

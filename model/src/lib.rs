@@ -13,7 +13,7 @@ pub use addr::{Ipv4Range, MacAddr, ParseMacError, ParseRangeError, PortId, Vlans
 pub use document::{Collection, CollectionLimits, WhenFull};
 pub use domain::{
     ApiRole, ApiUser, Attachment, DhcpSession, DownReason, Fence, Group, GroupService, NatBlock,
-    NatPool, Node, NodeRole, Pool, PppoeSession, Rate, Session, SessionKind, Subscriber,
+    NatPool, Node, NodeRole, Pool, PppoeSession, Rate, Session, SessionKind, Subscriber, Totp,
 };
 pub use id::{ClusterId, Epoch, GroupId, NodeId, Revision, SessionId};
 pub use secret::Secret;

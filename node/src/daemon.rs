@@ -1,5 +1,7 @@
 //! The process: files, TLS, API listener, and the way from a fresh machine to a cluster member.
 
+mod files;
+
 use crate::clock;
 use crate::config::{Config, Profile};
 use crate::disk;
@@ -10,13 +12,15 @@ use crate::peer;
 use crate::service::{Api, internal};
 use crate::supervisor;
 use crate::telemetry;
-use axum_server::tls_rustls::RustlsConfig;
+use crate::tls::ApiTls;
+use files::{
+    api_secret, at, bootstrap_token, chain_of, keep_ca, load_ca, load_identity, self_signed,
+};
 use model::{ClusterId, Epoch, Group, Node, NodeId, Revision, Secret, Tick};
 use raft_store::{Bootstrap, ClusterCa, Command, Identity, JoinRequest as KeyRequest, Reply};
-use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -53,6 +57,11 @@ pub enum DaemonError {
         /// Why.
         source: std::io::Error,
     },
+    /// The secret of the environment is unusable.
+    #[error(
+        "ABNG_API_SECRET has fewer than 16 characters; give more, or unset it to use the cluster's own secret"
+    )]
+    ApiSecret,
     /// The store cannot go on.
     #[error("this node stopped, and its groups go to another one: {0}")]
     Store(String),
@@ -71,7 +80,9 @@ pub struct Daemon {
     starting: tokio::sync::Mutex<()>,
     /// Proof that a caller can read the data directory.
     pub bootstrap: Secret,
-    tls: RustlsConfig,
+    /// Signs tokens instead of the replicated secret, when the environment gives one.
+    pub api_secret: Option<Secret>,
+    tls: ApiTls,
     /// When the process started.
     pub started: Tick,
 }
@@ -92,17 +103,22 @@ impl Daemon {
         }
         let bootstrap = bootstrap_token(&dir.join(BOOTSTRAP_FILE))?;
         let tls = match (&config.api_tls, load_identity(&config)?) {
-            (Some((cert, key)), _) => {
-                RustlsConfig::from_pem_file(cert, key).await.map_err(at(cert))?
+            (Some((cert, key)), _) => ApiTls::of_files(cert, key).map_err(at(cert))?,
+            (None, Some(identity)) => {
+                let (chain, key) = chain_of(&identity);
+                ApiTls::of_pem(&chain, &key).map_err(at(dir))?
             }
-            (None, Some(identity)) => tls_of(&identity).await?,
-            (None, None) => self_signed(&config).await?,
+            (None, None) => {
+                let (chain, key) = self_signed(&config)?;
+                ApiTls::of_pem(&chain, &key).map_err(at(dir))?
+            }
         };
         Ok(Arc::new(Self {
             config,
             member: OnceLock::new(),
             starting: tokio::sync::Mutex::new(()),
             bootstrap,
+            api_secret: api_secret()?,
             tls,
             started: clock::now(),
         }))
@@ -120,12 +136,13 @@ impl Daemon {
             .into_make_service_with_connect_info::<std::net::SocketAddr>();
         let handle = axum_server::Handle::new();
         let server =
-            axum_server::bind_rustls(addr, self.tls.clone()).handle(handle.clone()).serve(router);
+            axum_server::bind_rustls(addr, self.tls.config()).handle(handle.clone()).serve(router);
         let mut server = tokio::spawn(server);
         tokio::select! {
             _ = handle.listening() => {}
             ended = &mut server => return api_ended(addr, ended),
         }
+        let reload = tokio::spawn(self.tls.clone().follow_files());
         info!(%addr, name = self.config.name, "API listening");
         supervisor::ready();
         tokio::spawn(supervisor::watchdog(self.clone()));
@@ -144,6 +161,7 @@ impl Daemon {
             () = terminated() => Ok(()),
             fatal = self.store_failed() => Err(DaemonError::Store(fatal)),
         };
+        reload.abort();
         supervisor::stopping();
         if let Err(DaemonError::Store(_)) = &ended {
             self.let_go().await;
@@ -211,7 +229,7 @@ impl Daemon {
         let ca = load_ca(&self.config)?;
         if self.config.api_tls.is_none() {
             let (chain, key) = chain_of(&identity);
-            self.tls.reload_from_pem(chain, key).await.map_err(at(&self.config.data_dir))?;
+            self.tls.replace(&chain, &key).map_err(at(&self.config.data_dir))?;
         }
         let mut fatal = store.fatal();
         let member = tokio::select! {
@@ -260,7 +278,8 @@ impl Daemon {
         let store = open_store(&self.config, &identity).await.map_err(internal)?;
         let members = std::iter::once((node.id, node.raft_addr)).collect();
         store.initialize(members).await.map_err(internal)?;
-        let bootstrap = bootstrap_command(plan, cluster_id.clone(), node.clone())?;
+        let bootstrap =
+            bootstrap_command(plan, cluster_id.clone(), node.clone(), self.api_secret.clone())?;
         let reply = propose_first(&store, bootstrap).await?;
         if let Reply::Refused(refusal) = reply {
             return Err(api::ApiError::conflict(refusal.to_string()));
@@ -380,12 +399,6 @@ async fn fetch_authority(member: Arc<Member>, dir: PathBuf) {
     }
 }
 
-fn keep_ca(dir: &Path, ca: &ClusterCa) -> Result<(), DaemonError> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at(dir))?;
-    write_secret(&dir.join("ca.pem"), &ca.cert_pem)?;
-    write_secret(&dir.join("ca.key"), ca.key_pem.expose())
-}
-
 async fn propose_first(
     store: &raft_store::Store,
     command: Command,
@@ -404,8 +417,10 @@ fn bootstrap_command(
     plan: api::types::InitPlan,
     cluster_id: ClusterId,
     node: Node,
+    given: Option<Secret>,
 ) -> Result<Command, api::ApiError> {
-    let admin = crate::service::hash_user(&plan.admin.username, &plan.admin.password)?;
+    let mut admin = crate::service::hash_user(&plan.admin.username, &plan.admin.password)?;
+    admin.created_at = clock::wall();
     let preferred =
         |names: &[String]| names.iter().filter(|n| **n == node.name).map(|_| node.id).collect();
     let groups = plan
@@ -425,13 +440,7 @@ fn bootstrap_command(
             revision: Revision(0),
         })
         .collect();
-    let secret = match std::env::var("ABNG_API_SECRET") {
-        Ok(secret) if secret.len() >= 16 => secret,
-        Ok(_) => {
-            return Err(api::ApiError::invalid("ABNG_API_SECRET", "has fewer than 16 characters"));
-        }
-        Err(_) => hex::encode(rand::random::<[u8; 32]>()),
-    };
+    let generated = || Secret::new(hex::encode(rand::random::<[u8; 32]>()));
     Ok(Command::Bootstrap(Box::new(Bootstrap {
         level: raft_store::LEVEL_SUPPORTED,
         cluster_id,
@@ -440,74 +449,9 @@ fn bootstrap_command(
         pools: plan.pools,
         subscribers: plan.subscribers,
         api_users: vec![admin],
-        jwt_secret: Secret::new(secret),
+        jwt_secret: given.unwrap_or_else(generated),
         cookie_key: rand::random(),
     })))
-}
-
-fn at(path: &Path) -> impl FnOnce(std::io::Error) -> DaemonError + use<> {
-    let path = path.to_owned();
-    move |source| DaemonError::File { path, source }
-}
-
-fn load_identity(config: &Config) -> Result<Option<Identity>, DaemonError> {
-    let dir = config.data_dir.join("identity");
-    if dir.exists() { Ok(Some(Identity::load(&dir)?)) } else { Ok(None) }
-}
-
-fn load_ca(config: &Config) -> Result<Option<ClusterCa>, DaemonError> {
-    let dir = config.data_dir.join("ca");
-    if !dir.exists() {
-        return Ok(None);
-    }
-    let read = |name: &str| {
-        let path = dir.join(name);
-        std::fs::read_to_string(&path).map_err(at(&path))
-    };
-    Ok(Some(ClusterCa { cert_pem: read("ca.pem")?, key_pem: Secret::new(read("ca.key")?) }))
-}
-
-fn bootstrap_token(path: &Path) -> Result<Secret, DaemonError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Secret::new(text.trim())),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let token = hex::encode(rand::random::<[u8; 32]>());
-            write_secret(path, &token)?;
-            Ok(Secret::new(token))
-        }
-        Err(source) => Err(DaemonError::File { path: path.to_owned(), source }),
-    }
-}
-
-fn write_secret(path: &Path, text: &str) -> Result<(), DaemonError> {
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(at(path))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(at(path))
-}
-
-fn chain_of(identity: &Identity) -> (Vec<u8>, Vec<u8>) {
-    let chain = format!("{}{}", identity.cert_pem, identity.ca_pem);
-    (chain.into_bytes(), identity.key_pem.expose().as_bytes().to_vec())
-}
-
-async fn tls_of(identity: &Identity) -> Result<RustlsConfig, DaemonError> {
-    let (chain, key) = chain_of(identity);
-    RustlsConfig::from_pem(chain, key).await.map_err(|e| DaemonError::Store(e.to_string()))
-}
-
-/// A certificate for the time before the node belongs to a cluster; made anew at each start.
-async fn self_signed(config: &Config) -> Result<RustlsConfig, DaemonError> {
-    let names = vec!["localhost".to_owned(), config.name.clone(), config.api_addr.ip().to_string()];
-    let made = rcgen::generate_simple_self_signed(names)
-        .map_err(|e| DaemonError::Identity(raft_store::IdentityError::Generate(e)))?;
-    let cert = made.cert.pem().into_bytes();
-    let key = made.signing_key.serialize_pem().into_bytes();
-    RustlsConfig::from_pem(cert, key).await.map_err(at(&config.data_dir))
 }
 
 async fn terminated() {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the node may take until it owns its group.
-const START: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(60);
 const GROUP: &str = "dev";
 
 /// Flags of `bngd dev`.
@@ -72,7 +72,7 @@ pub async fn start(args: &DevArgs, data_dir: PathBuf) -> Result<Arc<Daemon>> {
     Ok(daemon)
 }
 
-fn config(args: &DevArgs, data_dir: PathBuf) -> Config {
+pub(crate) fn config(args: &DevArgs, data_dir: PathBuf) -> Config {
     let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let port = args.listen.port();
     Config {
@@ -130,7 +130,8 @@ fn init_request(args: &DevArgs) -> InitRequest {
     }
 }
 
-async fn begin(daemon: &Arc<Daemon>, args: &DevArgs) -> Result<()> {
+/// Makes the cluster and its simulated sessions, unless they are there.
+pub(crate) async fn begin(daemon: &Arc<Daemon>, args: &DevArgs) -> Result<()> {
     let give_up = clock::now() + START;
     if !daemon.config.data_dir.join("identity").exists() {
         let plan = init_request(args).plan().map_err(|e| anyhow::anyhow!("{e:?}"))?;

@@ -25,3 +25,4 @@ pub mod proposer;
 pub mod service;
 pub mod supervisor;
 pub mod telemetry;
+pub mod tls;

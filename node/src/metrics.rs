@@ -6,6 +6,7 @@ use crate::clock;
 use crate::daemon::Daemon;
 use crate::fitness::Fault;
 use crate::member::Member;
+use api::AccessCounts;
 use raft_store::Role;
 use std::fmt::Write as _;
 
@@ -14,11 +15,12 @@ type Rows = Vec<(String, u64)>;
 
 /// The whole text.
 #[must_use]
-pub fn text(daemon: &Daemon) -> String {
+pub fn text(daemon: &Daemon, counts: &AccessCounts) -> String {
     let mut text = Text(String::new());
     text.gauge("tandem_uptime_seconds", "Time since the daemon started.", one(seconds_up(daemon)));
     let version = format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
     text.gauge("tandem_build_info", "Version of the daemon.", vec![(version, 1)]);
+    access(&mut text, counts);
     if let Some(member) = daemon.member.get() {
         raft(&mut text, member);
         fitness(&mut text, member);
@@ -30,6 +32,24 @@ pub fn text(daemon: &Daemon) -> String {
 
 fn seconds_up(daemon: &Daemon) -> u64 {
     clock::now().since(daemon.started).as_secs()
+}
+
+fn access(text: &mut Text, counts: &AccessCounts) {
+    let rows = |label: &str, rows: &[(&str, u64)]| {
+        rows.iter().map(|(value, n)| (format!("{{{label}=\"{value}\"}}"), *n)).collect()
+    };
+    let logins = [
+        ("succeeded", counts.logins_succeeded),
+        ("failed", counts.logins_failed),
+        ("locked", counts.logins_locked),
+    ];
+    text.counter("tandem_api_logins_total", "Logins, by outcome.", rows("outcome", &logins));
+    let refused = [("credential", counts.unauthorized), ("permission", counts.forbidden)];
+    text.counter(
+        "tandem_api_refused_total",
+        "Requests without a valid credential, or without the permission.",
+        rows("reason", &refused),
+    );
 }
 
 fn raft(text: &mut Text, member: &Member) {

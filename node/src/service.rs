@@ -1,14 +1,17 @@
 //! The API contract carried out by this node.
 
+mod auth;
 mod config;
 mod events;
 mod network;
 mod view;
 
+pub use auth::hash_user;
 pub(crate) use view::{group_name, interface, totals};
 
 use crate::clock;
 use crate::daemon::Daemon;
+use crate::management::audit::{Act, Journal, Who, Write, WriteError};
 use crate::member::Member;
 use crate::metrics;
 use crate::ownership::{self, SwitchError};
@@ -16,21 +19,19 @@ use crate::peer;
 use api::types::{
     self, AdmitRequest, AdmitResponse, ClusterStatus, Disconnected, FailoverRequest,
     FailoverResponse, Health, HealthStatus, InitRequest, InitResponse, JoinRequest, JoinResponse,
-    JoinToken, JoinTokenRequest, Login, LoginRequest, RateChanged, RateRequest, RemovedMember,
-    SubscriberDetail, SubscriberQuery, SubscriberSummary, SubscriberTotals, Version,
+    JoinToken, JoinTokenRequest, RateChanged, RateRequest, RemovedMember, SubscriberDetail,
+    SubscriberQuery, SubscriberSummary, SubscriberTotals, Version,
 };
-use api::{ApiError, BootstrapAuth, Caller, JoinTicket, Meta, ReadLevel, Service};
-use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
-use model::{
-    ApiRole, ApiUser, ClusterId, DownReason, Node, NodeId, Rate, Secret, SessionId, Tick, UnixMs,
-};
-use raft_store::{Command, Committed, ProposeError, Refusal, Reply, State, Store};
+use api::{AccessCounts, ApiError, BootstrapAuth, Caller, JoinTicket, Meta, ReadLevel, Service};
+use auth::Hasher;
+use model::{ClusterId, DownReason, Node, NodeId, Rate, Secret, Session, SessionId, Tick, UnixMs};
+use raft_store::{Command, Committed, ProposeError, Refusal, Reply, State};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use std::sync::{Arc, LazyLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// How long a write may take, forwarding included.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long other nodes have to answer for the status display.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(300);
 /// How long a planned switch may take until the new owner's fence is open.
@@ -41,13 +42,17 @@ type Answer<T> = Result<(T, Meta), ApiError>;
 /// [`Service`] over the running daemon.
 pub struct Api {
     daemon: Arc<Daemon>,
+    hasher: Hasher,
+    /// When this node last saw an API key, in seconds since 1970. It stays on this node: an entry
+    /// of the log for each request would be more than the requests themselves.
+    keys_used: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Api {
     /// The API of a daemon.
     #[must_use]
     pub fn new(daemon: Arc<Daemon>) -> Self {
-        Self { daemon }
+        Self { daemon, hasher: Hasher::new(), keys_used: Mutex::default() }
     }
 
     fn member(&self) -> Result<&Arc<Member>, ApiError> {
@@ -63,33 +68,28 @@ impl Api {
         Ok(store.state())
     }
 
-    async fn write(
+    fn journal(&self) -> Result<Journal, ApiError> {
+        Ok(Journal::new(&self.member()?.local))
+    }
+
+    /// Carries out a write together with its audit record.
+    async fn commit(
+        &self,
+        who: &Who,
+        write: impl Into<Write> + Send,
+        act: Act,
+    ) -> Result<Committed, WriteError> {
+        self.journal().map_err(WriteError::Failed)?.commit(who, write, act).await
+    }
+
+    /// Proposes what is not worth a record.
+    async fn propose(
         &self,
         command: Command,
-        caller: Option<&Caller>,
-    ) -> Result<Committed, ApiError> {
-        write(&self.member()?.local.store, command, caller.and_then(idempotency)).await
+        client: Option<(u64, u64)>,
+    ) -> Result<Committed, WriteError> {
+        self.journal().map_err(WriteError::Failed)?.propose(command, client).await
     }
-}
-
-/// Proposes a command, with the refusals of the API.
-pub(crate) async fn write(
-    store: &Store,
-    command: Command,
-    client: Option<(u64, u64)>,
-) -> Result<Committed, ApiError> {
-    // Without a key of its own each write is its own client: only retries inside the store repeat it.
-    let client = client.unwrap_or_else(|| (rand::random(), 1));
-    let committed = store.propose_as(command, client, None, WRITE_TIMEOUT).await;
-    committed.map_err(|e| propose_error(&e))?.accepted().map_err(|refusal| refused(&refusal))
-}
-
-/// A repeated `Idempotency-Key` of the same user is the same client with the same sequence.
-fn idempotency(caller: &Caller) -> Option<(u64, u64)> {
-    let key = caller.idempotency_key.as_ref()?;
-    let digest = Sha256::digest(format!("{}\0{key}", caller.username));
-    let first: [u8; 8] = digest[..8].try_into().ok()?;
-    Some((u64::from_be_bytes(first), 1))
 }
 
 pub(crate) fn propose_error(error: &ProposeError) -> ApiError {
@@ -101,7 +101,7 @@ pub(crate) fn propose_error(error: &ProposeError) -> ApiError {
     }
 }
 
-fn refused(refusal: &Refusal) -> ApiError {
+pub(crate) fn refused(refusal: &Refusal) -> ApiError {
     match refusal {
         Refusal::UnknownSession => ApiError::not_found("subscriber"),
         Refusal::UnknownGroup => ApiError::not_found("group"),
@@ -124,7 +124,8 @@ fn refused(refusal: &Refusal) -> ApiError {
         | Refusal::InUse(_)
         | Refusal::SequenceTooOld
         | Refusal::DocumentConflict { .. }
-        | Refusal::CollectionFull { .. } => ApiError::conflict(refusal.to_string()),
+        | Refusal::CollectionFull { .. }
+        | Refusal::ApiUserConflict { .. } => ApiError::conflict(refusal.to_string()),
     }
 }
 
@@ -133,34 +134,13 @@ pub(crate) fn internal(cause: impl std::fmt::Display) -> ApiError {
     ApiError::internal(cause.to_string())
 }
 
-/// A user record with a fresh argon2id hash.
-///
-/// # Errors
-/// [`ApiError::Internal`] when the hash function refuses its parameters.
-pub fn hash_user(username: &str, password: &Secret) -> Result<ApiUser, ApiError> {
-    let salt = SaltString::encode_b64(&rand::random::<[u8; 16]>()).map_err(internal)?;
-    let hash = argon2::Argon2::default()
-        .hash_password(password.expose().as_bytes(), &salt)
-        .map_err(internal)?;
-    Ok(ApiUser {
-        username: username.to_owned(),
-        password_hash: Secret::new(hash.to_string()),
-        role: ApiRole::Admin,
+fn session_json(session: Option<&Arc<Session>>) -> Value {
+    session.map_or(Value::Null, |s| {
+        json!({
+            "username": s.username, "address": s.address, "group": s.group,
+            "rate_down": s.rate.down_bps, "rate_up": s.rate.up_bps,
+        })
     })
-}
-
-/// Checked when the name is unknown, so that both refusals take the same time.
-static NOBODY: LazyLock<Option<ApiUser>> =
-    LazyLock::new(|| hash_user("", &Secret::new("no such user")).ok());
-
-/// argon2id for hashes made here, bcrypt for those brought along.
-fn verify(user: &ApiUser, password: &str) -> bool {
-    let hash = user.password_hash.expose();
-    if hash.starts_with("$2") {
-        return bcrypt::verify(password, hash).unwrap_or(false);
-    }
-    PasswordHash::new(hash)
-        .is_ok_and(|h| argon2::Argon2::default().verify_password(password.as_bytes(), &h).is_ok())
 }
 
 impl Service for Api {
@@ -174,7 +154,9 @@ impl Service for Api {
     }
 
     fn jwt_secret(&self) -> Option<Secret> {
-        self.daemon.member.get().and_then(|m| m.local.store.state().jwt_secret().cloned())
+        let member = self.daemon.member.get()?;
+        let given = self.daemon.api_secret.clone();
+        given.or_else(|| member.local.store.state().jwt_secret().cloned())
     }
 
     fn cluster_id(&self) -> Option<ClusterId> {
@@ -217,22 +199,8 @@ impl Service for Api {
         }
     }
 
-    async fn metrics_text(&self) -> String {
-        metrics::text(&self.daemon)
-    }
-
-    async fn login(&self, request: LoginRequest) -> Result<Login, ApiError> {
-        let state = self.member()?.local.store.state();
-        let found = state.api_user(&request.username).cloned();
-        let checked = tokio::task::spawn_blocking(move || match found {
-            Some(user) => verify(&user, request.password.expose()).then_some(user),
-            None => {
-                let _ = NOBODY.as_ref().is_some_and(|u| verify(u, request.password.expose()));
-                None
-            }
-        });
-        let user = checked.await.map_err(internal)?.ok_or(ApiError::BadCredentials)?;
-        Ok(Login { username: user.username, role: user.role })
+    async fn metrics_text(&self, access: AccessCounts) -> String {
+        metrics::text(&self.daemon, &access)
     }
 
     async fn subscribers(
@@ -260,7 +228,10 @@ impl Service for Api {
     async fn disconnect(&self, id: SessionId, caller: Caller) -> Answer<Disconnected> {
         let reason = DownReason::AdminReset;
         let command = Command::Disconnect { session: id, reason };
-        let committed = self.write(command, Some(&caller)).await?;
+        let state = self.member()?.local.store.state();
+        let act = Act::new("session.disconnect", format!("session/{id}"))
+            .before(session_json(state.session(id)));
+        let committed = self.commit(&(&caller).into(), command, act).await?;
         tracing::info!(event = "TANDEM-SESSION-RESET", session = %id, by = caller.username, "session ended by an operator");
         Ok((Disconnected { id, reason: reason.label().to_owned() }, Meta::at(committed.revision)))
     }
@@ -272,7 +243,12 @@ impl Service for Api {
         caller: Caller,
     ) -> Answer<RateChanged> {
         let rate = Rate { down_bps: request.rate_down, up_bps: request.rate_up };
-        let committed = self.write(Command::SetRate { session: id, rate }, Some(&caller)).await?;
+        let state = self.member()?.local.store.state();
+        let act = Act::new("session.rate", format!("session/{id}"))
+            .before(session_json(state.session(id)))
+            .after(json!({ "rate_down": rate.down_bps, "rate_up": rate.up_bps }));
+        let command = Command::SetRate { session: id, rate };
+        let committed = self.commit(&(&caller).into(), command, act).await?;
         let changed = RateChanged { id, rate_down: rate.down_bps, rate_up: rate.up_bps };
         Ok((changed, Meta::at(committed.revision)))
     }
@@ -299,14 +275,17 @@ impl Service for Api {
 
     async fn join_token(&self, request: JoinTokenRequest, caller: Caller) -> Answer<JoinToken> {
         let member = self.member()?;
-        let secret = hex::encode(rand::random::<[u8; 24]>());
+        let secret = hex::encode(self.secret_for(&caller, "join-token")?);
         let expires_at = member.local.store.now().plus_secs(u64::from(request.ttl_s()));
         let command = Command::PutJoinToken {
             hash: token_hash(&secret, request.name.as_deref()),
             role: request.role(),
             expires_at,
         };
-        let committed = self.write(command, Some(&caller)).await?;
+        let act = Act::new("cluster.join_token", "cluster/join-token").after(json!({
+            "name": request.name, "role": request.role(), "expires_at": expires_at.as_secs(),
+        }));
+        let committed = self.commit(&(&caller).into(), command, act).await?;
         let ticket = JoinTicket {
             secret: Secret::new(secret),
             cluster_id: member.identity.cluster_id.clone(),
@@ -355,7 +334,7 @@ impl Service for Api {
         let bound = member.local.store.state().join_token(&named).is_some();
         let hash = if bound { named } else { token_hash(secret, None) };
         let command = Command::UseJoinToken { hash, node };
-        let committed = self.write(command, None).await?;
+        let committed = self.propose(command, None).await?;
         let Reply::NodeId(node_id) = committed.reply else {
             return Err(internal("the log gave no node id"));
         };
@@ -372,7 +351,8 @@ impl Service for Api {
     async fn remove_member(&self, id: NodeId, caller: Caller) -> Answer<RemovedMember> {
         let name = self.member()?.local.store.state().node(id).map(|n| n.name.clone());
         let name = name.ok_or_else(|| ApiError::not_found(format!("member {id}")))?;
-        let committed = self.write(Command::RemoveNode(id), Some(&caller)).await?;
+        let act = Act::new("member.remove", format!("member/{id}")).before(json!({ "name": name }));
+        let committed = self.commit(&(&caller).into(), Command::RemoveNode(id), act).await?;
         tracing::info!(event = "TANDEM-NODE-REMOVED", node = %id, by = caller.username, "node removed");
         Ok((RemovedMember { id, name }, Meta::at(committed.revision)))
     }
@@ -403,7 +383,21 @@ impl Service for Api {
             by = caller.username,
             "planned switch requested"
         );
-        let moved = switch(member, record.id, to).await?;
+        // The leader moves the group, not an entry of this caller: the record comes before, so that
+        // it is there also when this node stops in between.
+        let act = Act::new("group.failover", format!("group/{group}"))
+            .before(json!({ "owner": record.owner, "epoch": record.epoch }));
+        let journal = self.journal()?;
+        let note = journal.begin(&(&caller).into(), act).await;
+        let moved = match switch(member, record.id, to).await {
+            Ok(moved) => moved,
+            Err(error) => {
+                journal.end(note, &format!("refused: {error}"), Value::Null).await;
+                return Err(error);
+            }
+        };
+        let after = json!({ "owner": moved.to, "epoch": moved.epoch });
+        journal.end(note, "done", after).await;
         wait_open(member, record.id, &moved).await?;
         let state = member.local.store.state();
         let name = |id: NodeId| state.node(id).map_or_else(|| id.to_string(), |n| n.name.clone());
@@ -490,38 +484,5 @@ fn token_hash(secret: &str, name: Option<&str>) -> Vec<u8> {
     match name {
         Some(name) => digest.chain_update([0]).chain_update(name).finalize().to_vec(),
         None => digest.finalize().to_vec(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hash_made_here_verifies_and_another_password_does_not() {
-        let user = hash_user("admin", &Secret::new("changeme")).unwrap();
-        assert!(verify(&user, "changeme"));
-        assert!(!verify(&user, "changem"));
-    }
-
-    #[test]
-    fn a_bcrypt_hash_brought_along_verifies() {
-        let hash = Secret::new(bcrypt::hash("changeme", 4).unwrap());
-        let user = ApiUser { username: "a".into(), password_hash: hash, role: ApiRole::Operator };
-        assert!(verify(&user, "changeme"));
-        assert!(!verify(&user, "other"));
-    }
-
-    #[test]
-    fn an_idempotency_key_belongs_to_its_user() {
-        let caller = |user: &str, key: Option<&str>| Caller {
-            username: user.into(),
-            role: ApiRole::Admin,
-            request_id: String::new(),
-            idempotency_key: key.map(Into::into),
-        };
-        assert_eq!(idempotency(&caller("a", None)), None);
-        assert_eq!(idempotency(&caller("a", Some("k"))), idempotency(&caller("a", Some("k"))));
-        assert_ne!(idempotency(&caller("a", Some("k"))), idempotency(&caller("b", Some("k"))));
     }
 }

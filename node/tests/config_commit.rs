@@ -1,8 +1,9 @@
 //! The configuration of a running node: edit, compare, commit, take back.
 #![expect(clippy::unwrap_used, reason = "a test whose set-up failed has nothing left to say")]
 
+use api::types::CredentialKind;
 use api::types::config::{CommitRequest, DeleteRequest, HistoryQuery, RollbackRequest, SetRequest};
-use api::{ApiError, Caller, ConfigService, ReadLevel};
+use api::{ApiError, Caller, ConfigService, PermissionSet, ReadLevel};
 use model::ApiRole;
 use node::dev::{self, DevArgs};
 use node::service::Api;
@@ -64,7 +65,10 @@ impl Node {
 fn ann() -> Caller {
     Caller {
         username: "ann".into(),
-        role: ApiRole::Admin,
+        role: ApiRole::admin(),
+        permissions: PermissionSet::all(),
+        credential: CredentialKind::Token,
+        address: None,
         request_id: "r".into(),
         idempotency_key: None,
     }

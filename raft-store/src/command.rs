@@ -25,10 +25,14 @@ pub use reply::{OpReply, Refusal, Reply};
 
 /// The replicated level that this build understands; a node stops when the cluster's level passes
 /// it.
-pub const LEVEL_SUPPORTED: u32 = 2;
+pub const LEVEL_SUPPORTED: u32 = 3;
 
 /// The level from which on [`Command::Documents`] may be proposed.
 pub const LEVEL_DOCUMENTS: u32 = 2;
+
+/// The level from which on [`Command::ChangeApiUser`] may be proposed, and users may have more than
+/// a name, a password and one of the roles `admin` and `operator`.
+pub const LEVEL_API_USERS: u32 = 3;
 
 /// The first contents of a cluster. Refused when there is one already.
 #[derive(Clone, PartialEq, Eq)]
@@ -144,6 +148,17 @@ pub enum Command {
     },
     /// Changes documents, all or nothing.
     Documents(DocumentBatch),
+    /// Adds, changes or removes an API user on a condition; the last administrator that may log in
+    /// stays.
+    ChangeApiUser {
+        /// Login name.
+        username: String,
+        /// What it is from now on, under the same name; `None` removes it. `apply` sets
+        /// [`ApiUser::created_at`] of a new one, and [`ApiUser::modified`].
+        user: Option<Box<ApiUser>>,
+        /// What must be true of it before; a revision is its [`ApiUser::modified`].
+        expect: Expect,
+    },
 }
 
 /// Session changes of one owner, applied in their order.
@@ -271,6 +286,7 @@ impl Command {
             Self::UseJoinToken { .. } => "use_join_token",
             Self::RaiseLevel { .. } => "raise_level",
             Self::Documents(_) => "documents",
+            Self::ChangeApiUser { .. } => "change_api_user",
         }
     }
 
@@ -288,7 +304,6 @@ impl Command {
             | Self::RemovePool(_)
             | Self::PutSubscriber(_)
             | Self::RemoveSubscriber(_)
-            | Self::PutApiUser(_)
             | Self::RemoveApiUser(_)
             | Self::Acquire { .. }
             | Self::Sessions(_)
@@ -298,6 +313,8 @@ impl Command {
             | Self::PutJoinToken { .. }
             | Self::UseJoinToken { .. }
             | Self::RaiseLevel { .. } => 0,
+            Self::PutApiUser(user) if convert::is_first_level(user) => 0,
+            Self::PutApiUser(_) | Self::ChangeApiUser { .. } => LEVEL_API_USERS,
             Self::Documents(batch) => {
                 let also = batch.also.iter().map(Self::level).max();
                 also.unwrap_or(0).max(LEVEL_DOCUMENTS)

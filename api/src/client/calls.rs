@@ -1,13 +1,15 @@
 use super::{Answer, Call, Client, ClientError, Credential};
 use crate::service::ReadLevel;
 use crate::types::{
-    AdmitRequest, AdmitResponse, ClusterStatus, Disconnected, FailoverRequest, FailoverResponse,
-    GroupList, GroupStatus, Health, InitRequest, InitResponse, JoinRequest, JoinResponse,
-    JoinToken, JoinTokenRequest, LoginRequest, MemberList, RateChanged, RateRequest, RemovedMember,
-    SubscriberDetail, SubscriberList, SubscriberQuery, SubscriberTotals, TokenAnswer, Version,
+    AdmitRequest, AdmitResponse, ChallengeAnswer, ClusterStatus, Disconnected, FailoverRequest,
+    FailoverResponse, GroupList, GroupStatus, Health, InitRequest, InitResponse, JoinRequest,
+    JoinResponse, JoinToken, JoinTokenRequest, LoginAnswer, LoginRequest, MemberList, RateChanged,
+    RateRequest, RemovedMember, SubscriberDetail, SubscriberList, SubscriberQuery,
+    SubscriberTotals, TokenAnswer, TotpLoginRequest, Version,
 };
 use model::{NodeId, Secret, SessionId};
 use reqwest::{Method, Url};
+use serde::de::DeserializeOwned;
 
 /// `?…` of a list of sessions.
 fn list_query(query: &SubscriberQuery, level: ReadLevel) -> Option<String> {
@@ -46,9 +48,31 @@ fn list_query(query: &SubscriberQuery, level: ReadLevel) -> Option<String> {
 #[allow(clippy::missing_errors_doc, reason = "said once, above")]
 impl Client {
     /// `POST /api/v1/auth/login`. Does not change this client; see [`Client::with_token`].
+    /// [`ClientError::CodeNeeded`] when the user has a second factor.
     pub async fn login(&self, request: &LoginRequest) -> Result<Answer<TokenAnswer>, ClientError> {
-        let call = Call::new(Method::POST, &["api", "v1", "auth", "login"]);
-        let raw = self.send(call.json(request).credential(Credential::None)).await?;
+        let call = Call::new(Method::POST, &["api", "v1", "auth", "login"]).json(request);
+        let answer: Answer<LoginAnswer> = self.flat(call.credential(Credential::None)).await?;
+        match answer.data {
+            LoginAnswer::Tokens(data) => {
+                Ok(Answer { data: *data, revision: answer.revision, body: answer.body })
+            }
+            LoginAnswer::Challenge(ChallengeAnswer { challenge, .. }) => {
+                Err(ClientError::CodeNeeded { challenge })
+            }
+        }
+    }
+
+    /// `POST /api/v1/auth/totp/login`. Does not change this client.
+    pub async fn totp_login(
+        &self,
+        request: &TotpLoginRequest,
+    ) -> Result<Answer<TokenAnswer>, ClientError> {
+        let call = Call::new(Method::POST, &["api", "v1", "auth", "totp", "login"]).json(request);
+        self.flat(call.credential(Credential::None)).await
+    }
+
+    async fn flat<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<Answer<T>, ClientError> {
+        let raw = self.send(call).await?;
         match serde_json::from_str(&raw.body) {
             Ok(data) => Ok(Answer { data, revision: raw.revision, body: raw.body }),
             Err(e) => Err(raw.foreign(&e)),

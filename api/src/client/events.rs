@@ -152,6 +152,7 @@ impl EventFollower {
                 ClientError::NoUrl
                 | ClientError::Url { .. }
                 | ClientError::Tls(_)
+                | ClientError::CodeNeeded { .. }
                 | ClientError::Foreign { .. } => false,
             };
             if !passes || Instant::now() >= give_up {

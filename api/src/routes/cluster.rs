@@ -1,5 +1,5 @@
 use crate::error::ApiError;
-use crate::extract::{Admin, Body, Enveloped, NoQuery, OptionalBody, PathArg, Read};
+use crate::extract::{Body, Enveloped, NoQuery, OptionalBody, PathArg, Read};
 use crate::router::Shared;
 use crate::routes::Routes;
 use crate::service::{BootstrapAuth, Caller, Meta, Service};
@@ -22,10 +22,9 @@ const INIT_BODY_OCTETS_MAX: usize = 32 * 1024 * 1024;
 #[utoipa::path(
     get, path = "/api/v1/cluster", tag = "cluster",
     responses((status = 200, description = "Members and groups", body = Envelope<ClusterStatus>)),
-    security(("jwt" = [])),
+    security(("jwt" = ["cluster:read"])),
 )]
 pub(crate) async fn cluster_status<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     _: Read<NoQuery>,
 ) -> Result<Enveloped<ClusterStatus>, ApiError> {
@@ -68,10 +67,10 @@ pub(crate) async fn init_cluster<S: Service>(
         (status = 200, description = "The token", body = Envelope<JoinToken>),
         (status = 422, description = "The body was refused", body = ErrorBody),
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["ha:manage"])),
 )]
 pub(crate) async fn create_join_token<S: Service>(
-    Admin(caller): Admin,
+    caller: Caller,
     State(shared): State<Arc<Shared<S>>>,
     OptionalBody(request): OptionalBody<JoinTokenRequest>,
 ) -> Result<Enveloped<JoinToken>, ApiError> {
@@ -129,10 +128,9 @@ pub(crate) async fn admit_node<S: Service>(
 #[utoipa::path(
     get, path = "/api/v1/cluster/members", tag = "cluster",
     responses((status = 200, description = "All members", body = Envelope<MemberList>)),
-    security(("jwt" = [])),
+    security(("jwt" = ["cluster:read"])),
 )]
 pub(crate) async fn list_members<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     _: Read<NoQuery>,
 ) -> Result<Enveloped<MemberList>, ApiError> {
@@ -149,10 +147,10 @@ pub(crate) async fn list_members<S: Service>(
         (status = 404, description = "No such member", body = ErrorBody),
         (status = 409, description = "The cluster needs it", body = ErrorBody),
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["ha:manage"])),
 )]
 pub(crate) async fn remove_member<S: Service>(
-    Admin(caller): Admin,
+    caller: Caller,
     State(shared): State<Arc<Shared<S>>>,
     PathArg(id): PathArg<NodeId>,
 ) -> Result<Enveloped<RemovedMember>, ApiError> {

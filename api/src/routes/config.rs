@@ -1,5 +1,5 @@
 use crate::error::ApiError;
-use crate::extract::{Admin, Body, Enveloped, NoQuery, OptionalBody, PathArg, Read};
+use crate::extract::{Body, Enveloped, NoQuery, OptionalBody, PathArg, Read};
 use crate::router::Shared;
 use crate::routes::Routes;
 use crate::service::{Caller, Service};
@@ -38,10 +38,9 @@ enum Refusals {
     responses(
         (status = 200, description = "Show the running configuration", body = Envelope<ConfigView>),
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["backup:read"])),
 )]
 pub(crate) async fn show_config<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     Read { level, .. }: Read<NoQuery>,
 ) -> Result<Enveloped<ConfigView>, ApiError> {
@@ -57,10 +56,9 @@ pub(crate) async fn show_config<S: Service>(
     responses(
         (status = 200, description = "Show the candidate", body = Envelope<ConfigView>),
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["backup:read"])),
 )]
 pub(crate) async fn show_config_candidate<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     Read { level, .. }: Read<NoQuery>,
 ) -> Result<Enveloped<ConfigView>, ApiError> {
@@ -76,10 +74,9 @@ pub(crate) async fn show_config_candidate<S: Service>(
     responses(
         (status = 200, description = "Compare candidate and running configuration", body = Envelope<CompareResponse>),
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["backup:read"])),
 )]
 pub(crate) async fn compare_config<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     Read { level, .. }: Read<NoQuery>,
 ) -> Result<Enveloped<CompareResponse>, ApiError> {
@@ -95,10 +92,9 @@ pub(crate) async fn compare_config<S: Service>(
     responses(
         (status = 200, description = "List archived configurations", body = Envelope<ArchiveList>),
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["backup:read"])),
 )]
 pub(crate) async fn list_config_versions<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     Read { level, query }: Read<HistoryQuery>,
 ) -> Result<Enveloped<ArchiveList>, ApiError> {
@@ -115,10 +111,9 @@ pub(crate) async fn list_config_versions<S: Service>(
         (status = 200, description = "Show an archived configuration", body = Envelope<ConfigView>),
         (status = 404, description = "No such version", body = ErrorBody),
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["backup:read"])),
 )]
 pub(crate) async fn show_config_version<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     PathArg(version): PathArg<u64>,
     Read { level, .. }: Read<NoQuery>,
@@ -133,10 +128,9 @@ pub(crate) async fn show_config_version<S: Service>(
 #[utoipa::path(
     get, path = "/api/v1/system/config/schema", tag = "configuration",
     responses((status = 200, description = "The schema itself, not enveloped", body = Value)),
-    security(("jwt" = [])),
+    security(("jwt" = ["backup:read"])),
 )]
 pub(crate) async fn show_config_schema<S: Service>(
-    _: Caller,
     State(_shared): State<Arc<Shared<S>>>,
     _: Read<NoQuery>,
 ) -> Json<&'static Value> {
@@ -153,10 +147,10 @@ pub(crate) async fn show_config_schema<S: Service>(
         (status = 200, description = "Done", body = Envelope<EditResponse>),
         Refusals,
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["backup:write"])),
 )]
 pub(crate) async fn set_config<S: Service>(
-    Admin(caller): Admin,
+    caller: Caller,
     State(shared): State<Arc<Shared<S>>>,
     Body(request): Body<SetRequest>,
 ) -> Result<Enveloped<EditResponse>, ApiError> {
@@ -175,10 +169,10 @@ pub(crate) async fn set_config<S: Service>(
         Refusals,
         (status = 404, description = "No such key or version", body = ErrorBody),
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["backup:write"])),
 )]
 pub(crate) async fn delete_config<S: Service>(
-    Admin(caller): Admin,
+    caller: Caller,
     State(shared): State<Arc<Shared<S>>>,
     Body(request): Body<DeleteRequest>,
 ) -> Result<Enveloped<EditResponse>, ApiError> {
@@ -196,10 +190,10 @@ pub(crate) async fn delete_config<S: Service>(
         (status = 200, description = "Done", body = Envelope<EditResponse>),
         Refusals,
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["backup:write"])),
 )]
 pub(crate) async fn load_config<S: Service>(
-    Admin(caller): Admin,
+    caller: Caller,
     State(shared): State<Arc<Shared<S>>>,
     Body(request): Body<Value>,
 ) -> Result<Enveloped<EditResponse>, ApiError> {
@@ -218,10 +212,10 @@ pub(crate) async fn load_config<S: Service>(
         (status = 200, description = "Done", body = Envelope<CommitResponse>),
         Refusals,
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["backup:write"])),
 )]
 pub(crate) async fn commit_config<S: Service>(
-    Admin(caller): Admin,
+    caller: Caller,
     State(shared): State<Arc<Shared<S>>>,
     OptionalBody(request): OptionalBody<CommitRequest>,
 ) -> Result<Enveloped<CommitResponse>, ApiError> {
@@ -240,10 +234,10 @@ pub(crate) async fn commit_config<S: Service>(
         Refusals,
         (status = 404, description = "No such key or version", body = ErrorBody),
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["backup:write"])),
 )]
 pub(crate) async fn rollback_config<S: Service>(
-    Admin(caller): Admin,
+    caller: Caller,
     State(shared): State<Arc<Shared<S>>>,
     OptionalBody(request): OptionalBody<RollbackRequest>,
 ) -> Result<Enveloped<EditResponse>, ApiError> {
@@ -260,10 +254,10 @@ pub(crate) async fn rollback_config<S: Service>(
         (status = 200, description = "Done", body = Envelope<DiscardResponse>),
         Refusals,
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["backup:write"])),
 )]
 pub(crate) async fn discard_config<S: Service>(
-    Admin(caller): Admin,
+    caller: Caller,
     State(shared): State<Arc<Shared<S>>>,
 ) -> Result<Enveloped<DiscardResponse>, ApiError> {
     let (answer, meta) = shared.service.config_discard(caller).await?;

@@ -1,5 +1,5 @@
 use crate::error::ApiError;
-use crate::extract::{Admin, Body, Enveloped, NoQuery, PathArg, Read};
+use crate::extract::{Body, Enveloped, NoQuery, PathArg, Read};
 use crate::router::Shared;
 use crate::routes::Routes;
 use crate::service::{Caller, Service};
@@ -40,10 +40,9 @@ const SECRET_OCTETS: std::ops::RangeInclusive<usize> = 16..=256;
         (status = 200, description = "Events without end", body = String, content_type = "text/event-stream"),
         (status = 400, description = "No such filter, or a place that the cluster has not come to", body = ErrorBody),
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["subscribers:read"]), ("ticket" = ["subscribers:read"])),
 )]
 pub(crate) async fn subscriber_events<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     headers: HeaderMap,
     Read { query, .. }: Read<EventQuery>,
@@ -84,10 +83,9 @@ fn frame(item: &StreamItem) -> Event {
 #[utoipa::path(
     get, path = "/api/v1/webhooks", tag = "events",
     responses((status = 200, description = "All webhooks", body = Envelope<WebhookList>)),
-    security(("jwt" = [])),
+    security(("jwt" = ["webhooks:read"])),
 )]
 pub(crate) async fn list_webhooks<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     Read { level, .. }: Read<NoQuery>,
 ) -> Result<Enveloped<WebhookList>, ApiError> {
@@ -107,10 +105,10 @@ pub(crate) async fn list_webhooks<S: Service>(
         (status = 200, description = "The webhook, with its secret this once", body = Envelope<WebhookCreated>),
         (status = 422, description = "URL, events or secret cannot be used", body = ErrorBody),
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["webhooks:write"])),
 )]
 pub(crate) async fn add_webhook<S: Service>(
-    Admin(caller): Admin,
+    caller: Caller,
     State(shared): State<Arc<Shared<S>>>,
     Body(mut request): Body<WebhookRequest>,
 ) -> Result<Enveloped<WebhookCreated>, ApiError> {
@@ -158,10 +156,10 @@ fn check_url(url: &str) -> Result<(), String> {
         (status = 200, description = "It gets nothing more", body = Envelope<WebhookDeleted>),
         (status = 404, description = "No such webhook", body = ErrorBody),
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["webhooks:write"])),
 )]
 pub(crate) async fn delete_webhook<S: Service>(
-    Admin(caller): Admin,
+    caller: Caller,
     State(shared): State<Arc<Shared<S>>>,
     PathArg(id): PathArg<String>,
 ) -> Result<Enveloped<WebhookDeleted>, ApiError> {
@@ -175,10 +173,9 @@ pub(crate) async fn delete_webhook<S: Service>(
 #[utoipa::path(
     get, path = "/api/v1/webhooks/dead-letters", tag = "events", params(DeadLetterQuery),
     responses((status = 200, description = "A page, newest first", body = Envelope<DeadLetterList>)),
-    security(("jwt" = [])),
+    security(("jwt" = ["webhooks:read"])),
 )]
 pub(crate) async fn list_dead_letters<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     Read { level, query }: Read<DeadLetterQuery>,
 ) -> Result<Enveloped<DeadLetterList>, ApiError> {
@@ -198,10 +195,10 @@ pub(crate) async fn list_dead_letters<S: Service>(
         (status = 200, description = "It is gone", body = Envelope<WebhookDeleted>),
         (status = 404, description = "No such dead letter", body = ErrorBody),
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["webhooks:write"])),
 )]
 pub(crate) async fn delete_dead_letter<S: Service>(
-    Admin(caller): Admin,
+    caller: Caller,
     State(shared): State<Arc<Shared<S>>>,
     PathArg(id): PathArg<String>,
 ) -> Result<Enveloped<WebhookDeleted>, ApiError> {

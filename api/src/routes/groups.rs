@@ -1,5 +1,5 @@
 use crate::error::ApiError;
-use crate::extract::{Admin, Enveloped, NoQuery, OptionalBody, PathArg, Read};
+use crate::extract::{Enveloped, NoQuery, OptionalBody, PathArg, Read};
 use crate::router::Shared;
 use crate::routes::Routes;
 use crate::service::{Caller, Meta, Service};
@@ -17,10 +17,9 @@ use utoipa::OpenApi;
 #[utoipa::path(
     get, path = "/api/v1/groups", tag = "groups",
     responses((status = 200, description = "All groups", body = Envelope<GroupList>)),
-    security(("jwt" = [])),
+    security(("jwt" = ["cluster:read"])),
 )]
 pub(crate) async fn list_groups<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     _: Read<NoQuery>,
 ) -> Result<Enveloped<GroupList>, ApiError> {
@@ -37,10 +36,9 @@ pub(crate) async fn list_groups<S: Service>(
         (status = 200, description = "The group", body = Envelope<GroupStatus>),
         (status = 404, description = "No such group", body = ErrorBody),
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["cluster:read"])),
 )]
 pub(crate) async fn show_group<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     PathArg(name): PathArg<String>,
     _: Read<NoQuery>,
@@ -64,10 +62,10 @@ pub(crate) async fn show_group<S: Service>(
         (status = 404, description = "No such group or node", body = ErrorBody),
         (status = 409, description = "The node is not ready to own it", body = ErrorBody),
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["cluster:write"])),
 )]
 pub(crate) async fn failover_group<S: Service>(
-    Admin(caller): Admin,
+    caller: Caller,
     State(shared): State<Arc<Shared<S>>>,
     PathArg(name): PathArg<String>,
     OptionalBody(request): OptionalBody<FailoverRequest>,

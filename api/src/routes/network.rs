@@ -1,5 +1,5 @@
 use crate::error::ApiError;
-use crate::extract::{Admin, Body, Enveloped, NoQuery, Read};
+use crate::extract::{Body, Enveloped, NoQuery, Read};
 use crate::router::Shared;
 use crate::routes::Routes;
 use crate::service::{Caller, Meta, Service};
@@ -29,10 +29,9 @@ fn checked(query: PageQuery) -> Result<PageQuery, ApiError> {
 #[utoipa::path(
     get, path = "/api/v1/interfaces", tag = "interfaces",
     responses((status = 200, description = "Interfaces of the node that answers", body = Envelope<InterfaceList>)),
-    security(("jwt" = [])),
+    security(("jwt" = ["interfaces:read"])),
 )]
 pub(crate) async fn list_interfaces<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     _: Read<NoQuery>,
 ) -> Result<Enveloped<InterfaceList>, ApiError> {
@@ -43,10 +42,9 @@ pub(crate) async fn list_interfaces<S: Service>(
 #[utoipa::path(
     get, path = "/api/v1/interfaces/vlans", tag = "interfaces",
     responses((status = 200, description = "VLAN tags in use", body = Envelope<VlanList>)),
-    security(("jwt" = [])),
+    security(("jwt" = ["interfaces:read"])),
 )]
 pub(crate) async fn list_vlans<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     Read { level, .. }: Read<NoQuery>,
 ) -> Result<Enveloped<VlanList>, ApiError> {
@@ -58,10 +56,9 @@ pub(crate) async fn list_vlans<S: Service>(
 #[utoipa::path(
     get, path = "/api/v1/demux/config", tag = "interfaces",
     responses((status = 200, description = "Access ports of the node that answers", body = Envelope<DemuxConfig>)),
-    security(("jwt" = [])),
+    security(("jwt" = ["interfaces:read"])),
 )]
 pub(crate) async fn demux_config<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     _: Read<NoQuery>,
 ) -> Result<Enveloped<DemuxConfig>, ApiError> {
@@ -72,10 +69,9 @@ pub(crate) async fn demux_config<S: Service>(
 #[utoipa::path(
     get, path = "/api/v1/demux/state", tag = "interfaces",
     responses((status = 200, description = "VLAN tags in use", body = Envelope<DemuxState>)),
-    security(("jwt" = [])),
+    security(("jwt" = ["interfaces:read"])),
 )]
 pub(crate) async fn demux_state<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     Read { level, .. }: Read<NoQuery>,
 ) -> Result<Enveloped<DemuxState>, ApiError> {
@@ -87,10 +83,9 @@ pub(crate) async fn demux_state<S: Service>(
 #[utoipa::path(
     get, path = "/api/v1/qos", tag = "qos", params(PageQuery),
     responses((status = 200, description = "A page of sessions with a rate", body = Envelope<ShapedList>)),
-    security(("jwt" = [])),
+    security(("jwt" = ["qos:read"])),
 )]
 pub(crate) async fn list_shaped<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     Read { level, query }: Read<PageQuery>,
 ) -> Result<Enveloped<ShapedList>, ApiError> {
@@ -102,10 +97,9 @@ pub(crate) async fn list_shaped<S: Service>(
 #[utoipa::path(
     get, path = "/api/v1/qos/profiles", tag = "qos",
     responses((status = 200, description = "All profiles", body = Envelope<OverheadList>)),
-    security(("jwt" = [])),
+    security(("jwt" = ["qos:read"])),
 )]
 pub(crate) async fn overhead_profiles<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     _: Read<NoQuery>,
 ) -> Result<Enveloped<OverheadList>, ApiError> {
@@ -116,10 +110,9 @@ pub(crate) async fn overhead_profiles<S: Service>(
 #[utoipa::path(
     get, path = "/api/v1/routing/bgp/summary", tag = "routing",
     responses((status = 200, description = "Neighbours, or why there is no answer from FRR", body = Envelope<BgpStatus>)),
-    security(("jwt" = [])),
+    security(("jwt" = ["interfaces:read"])),
 )]
 pub(crate) async fn bgp_summary<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     _: Read<NoQuery>,
 ) -> Result<Enveloped<BgpStatus>, ApiError> {
@@ -130,10 +123,9 @@ pub(crate) async fn bgp_summary<S: Service>(
 #[utoipa::path(
     get, path = "/api/v1/routing/routes", tag = "routing",
     responses((status = 200, description = "Routes of the kernel of the node that answers", body = Envelope<RouteList>)),
-    security(("jwt" = [])),
+    security(("jwt" = ["interfaces:read"])),
 )]
 pub(crate) async fn list_routes<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     _: Read<NoQuery>,
 ) -> Result<Enveloped<RouteList>, ApiError> {
@@ -144,10 +136,9 @@ pub(crate) async fn list_routes<S: Service>(
 #[utoipa::path(
     get, path = "/api/v1/cgnat/sessions", tag = "cgnat", params(PageQuery),
     responses((status = 200, description = "A page of sessions behind NAT", body = Envelope<CgnatList>)),
-    security(("jwt" = [])),
+    security(("jwt" = ["nat:read"])),
 )]
 pub(crate) async fn cgnat_sessions<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     Read { level, query }: Read<PageQuery>,
 ) -> Result<Enveloped<CgnatList>, ApiError> {
@@ -159,10 +150,9 @@ pub(crate) async fn cgnat_sessions<S: Service>(
 #[utoipa::path(
     get, path = "/api/v1/cgnat/stats", tag = "cgnat",
     responses((status = 200, description = "Counts, and port blocks of each pool", body = Envelope<CgnatStats>)),
-    security(("jwt" = [])),
+    security(("jwt" = ["nat:read"])),
 )]
 pub(crate) async fn cgnat_stats<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     Read { level, .. }: Read<NoQuery>,
 ) -> Result<Enveloped<CgnatStats>, ApiError> {
@@ -174,10 +164,9 @@ pub(crate) async fn cgnat_stats<S: Service>(
 #[utoipa::path(
     get, path = "/api/v1/system/health", tag = "system",
     responses((status = 200, description = "The node that answers", body = Envelope<SystemHealth>)),
-    security(("jwt" = [])),
+    security(("jwt" = ["dashboard:view"])),
 )]
 pub(crate) async fn system_health<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     _: Read<NoQuery>,
 ) -> Result<Enveloped<SystemHealth>, ApiError> {
@@ -194,10 +183,10 @@ pub(crate) async fn system_health<S: Service>(
         (status = 200, description = "The sessions that were ended; none is no error", body = Envelope<DisconnectedMany>),
         (status = 422, description = "Not the name of an interface", body = ErrorBody),
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["subscribers:write"])),
 )]
 pub(crate) async fn disconnect_by_interface<S: Service>(
-    Admin(caller): Admin,
+    caller: Caller,
     State(shared): State<Arc<Shared<S>>>,
     Body(request): Body<DisconnectByInterface>,
 ) -> Result<Enveloped<DisconnectedMany>, ApiError> {

@@ -1,5 +1,5 @@
 use crate::error::ApiError;
-use crate::extract::{Admin, Body, Enveloped, NoQuery, PathArg, Read};
+use crate::extract::{Body, Enveloped, NoQuery, PathArg, Read};
 use crate::router::Shared;
 use crate::routes::Routes;
 use crate::service::{Caller, Service};
@@ -19,10 +19,9 @@ use utoipa::OpenApi;
 #[utoipa::path(
     get, path = "/api/v1/subscribers", tag = "subscribers", params(SubscriberQuery),
     responses((status = 200, description = "A page of sessions", body = Envelope<SubscriberList>)),
-    security(("jwt" = [])),
+    security(("jwt" = ["subscribers:read"])),
 )]
 pub(crate) async fn list_subscribers<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     Read { level, query }: Read<SubscriberQuery>,
 ) -> Result<Enveloped<SubscriberList>, ApiError> {
@@ -41,10 +40,9 @@ pub(crate) async fn list_subscribers<S: Service>(
 #[utoipa::path(
     get, path = "/api/v1/subscribers/summary", tag = "subscribers",
     responses((status = 200, description = "Counts by type", body = Envelope<SubscriberTotals>)),
-    security(("jwt" = [])),
+    security(("jwt" = ["subscribers:read"])),
 )]
 pub(crate) async fn subscriber_totals<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     Read { level, .. }: Read<NoQuery>,
 ) -> Result<Enveloped<SubscriberTotals>, ApiError> {
@@ -60,10 +58,9 @@ pub(crate) async fn subscriber_totals<S: Service>(
         (status = 200, description = "The session", body = Envelope<SubscriberDetail>),
         (status = 404, description = "No such session", body = ErrorBody),
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["subscribers:read"])),
 )]
 pub(crate) async fn show_subscriber<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     PathArg(id): PathArg<SessionId>,
     Read { level, .. }: Read<NoQuery>,
@@ -80,10 +77,10 @@ pub(crate) async fn show_subscriber<S: Service>(
         (status = 200, description = "The session is ended", body = Envelope<Disconnected>),
         (status = 404, description = "No such session", body = ErrorBody),
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["subscribers:write"])),
 )]
 pub(crate) async fn disconnect_subscriber<S: Service>(
-    Admin(caller): Admin,
+    caller: Caller,
     State(shared): State<Arc<Shared<S>>>,
     PathArg(id): PathArg<SessionId>,
 ) -> Result<Enveloped<Disconnected>, ApiError> {
@@ -101,10 +98,10 @@ pub(crate) async fn disconnect_subscriber<S: Service>(
         (status = 404, description = "No such session", body = ErrorBody),
         (status = 422, description = "A rate is out of range", body = ErrorBody),
     ),
-    security(("jwt" = [])),
+    security(("jwt" = ["subscribers:write"])),
 )]
 pub(crate) async fn set_subscriber_rate<S: Service>(
-    Admin(caller): Admin,
+    caller: Caller,
     State(shared): State<Arc<Shared<S>>>,
     PathArg(id): PathArg<SessionId>,
     Body(request): Body<RateRequest>,

@@ -2,7 +2,7 @@ use crate::error::ApiError;
 use crate::extract::{Enveloped, NoQuery, Read};
 use crate::router::Shared;
 use crate::routes::Routes;
-use crate::service::{Caller, Meta, Service};
+use crate::service::{Meta, Service};
 use crate::types::{Envelope, Health, Version};
 use axum::extract::State;
 use axum::http::header;
@@ -38,7 +38,7 @@ pub(crate) async fn health<S: Service>(State(shared): State<Arc<Shared<S>>>) -> 
     )),
 )]
 pub(crate) async fn metrics<S: Service>(State(shared): State<Arc<Shared<S>>>) -> Response {
-    let text = shared.service.metrics_text().await;
+    let text = shared.service.metrics_text(shared.counters.counts()).await;
     let kind = if text.ends_with("# EOF\n") { OPEN_METRICS } else { PROMETHEUS };
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
@@ -47,10 +47,9 @@ pub(crate) async fn metrics<S: Service>(State(shared): State<Arc<Shared<S>>>) ->
 #[utoipa::path(
     get, path = "/api/v1/system/version", tag = "system",
     responses((status = 200, description = "Versions", body = Envelope<Version>)),
-    security(("jwt" = [])),
+    security(("jwt" = ["dashboard:view"])),
 )]
 pub(crate) async fn version<S: Service>(
-    _: Caller,
     State(shared): State<Arc<Shared<S>>>,
     _: Read<NoQuery>,
 ) -> Result<Enveloped<Version>, ApiError> {

@@ -1,5 +1,7 @@
 //! A node of a two-node cluster that lives in memory. Also used by the tests of `bngctl`.
 
+#[path = "fake_auth.rs"]
+pub(crate) mod auth;
 #[path = "fake_config.rs"]
 mod config;
 #[path = "fake_events.rs"]
@@ -8,10 +10,12 @@ mod events;
 mod network;
 
 use api::types::*;
-use api::{ApiError, BootstrapAuth, Caller, JoinTicket, Meta, ReadLevel, Reply, Service};
+use api::{
+    AccessCounts, ApiError, BootstrapAuth, Caller, JoinTicket, Meta, ReadLevel, Reply, Service,
+};
 use model::{
-    ApiRole, ClusterId, Epoch, Fence, GroupId, GroupService, MacAddr, NodeId, NodeRole, Revision,
-    Secret, SessionId, Tick, UnixMs,
+    ClusterId, Epoch, Fence, GroupId, GroupService, MacAddr, NodeId, NodeRole, Revision, Secret,
+    SessionId, Tick, UnixMs,
 };
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -38,6 +42,9 @@ pub(crate) struct State {
     pub(crate) sessions: BTreeMap<SessionId, SubscriberDetail>,
     /// One line per write, and per read with its level.
     pub(crate) calls: Vec<String>,
+    pub(crate) access: auth::Access,
+    /// As of the last scrape.
+    pub(crate) counts: AccessCounts,
 }
 
 pub(crate) struct Fake(Mutex<State>);
@@ -113,6 +120,8 @@ impl Fake {
             epoch: 4,
             sessions: (1..=3).map(|id| (SessionId(id), session(id))).collect(),
             calls: vec![],
+            access: auth::Access::default(),
+            counts: AccessCounts::default(),
         })))
     }
 
@@ -192,18 +201,9 @@ impl Service for Fake {
         }
     }
 
-    async fn metrics_text(&self) -> String {
+    async fn metrics_text(&self, access: AccessCounts) -> String {
+        self.state().counts = access;
         "# TYPE tandem_sessions gauge\ntandem_sessions 3\n# EOF\n".into()
-    }
-
-    async fn login(&self, request: LoginRequest) -> Result<Login, ApiError> {
-        let role = match (request.username.as_str(), request.password.expose()) {
-            ("ann", "correct horse") => ApiRole::Admin,
-            ("oli", "battery staple") => ApiRole::Operator,
-            ("broken", _) => return Err(ApiError::internal("the disk is on fire")),
-            _ => return Err(ApiError::BadCredentials),
-        };
-        Ok(Login { username: request.username, role })
     }
 
     async fn subscribers(

@@ -33,15 +33,15 @@ impl ConfigService for Api {
     }
 
     async fn config_set(&self, request: SetRequest, caller: Caller) -> Answer<EditResponse> {
-        self.configuration()?.set(&request, &caller.username).await
+        self.configuration()?.set(&request, &(&caller).into()).await
     }
 
     async fn config_delete(&self, request: DeleteRequest, caller: Caller) -> Answer<EditResponse> {
-        self.configuration()?.delete(&request, &caller.username).await
+        self.configuration()?.delete(&request, &(&caller).into()).await
     }
 
     async fn config_load(&self, tree: Value, caller: Caller) -> Answer<EditResponse> {
-        self.configuration()?.replace(&tree, &caller.username).await
+        self.configuration()?.replace(&tree, &(&caller).into()).await
     }
 
     async fn config_commit(
@@ -49,7 +49,7 @@ impl ConfigService for Api {
         request: CommitRequest,
         caller: Caller,
     ) -> Answer<CommitResponse> {
-        self.configuration()?.commit(&request, &caller.username).await
+        self.configuration()?.commit(&request, &(&caller).into()).await
     }
 
     async fn config_rollback(
@@ -57,11 +57,11 @@ impl ConfigService for Api {
         request: RollbackRequest,
         caller: Caller,
     ) -> Answer<EditResponse> {
-        self.configuration()?.rollback(&request, &caller.username).await
+        self.configuration()?.rollback(&request, &(&caller).into()).await
     }
 
-    async fn config_discard(&self, _: Caller) -> Answer<DiscardResponse> {
-        self.configuration()?.discard().await
+    async fn config_discard(&self, caller: Caller) -> Answer<DiscardResponse> {
+        self.configuration()?.discard(&(&caller).into()).await
     }
 
     async fn config_history(&self, query: HistoryQuery, level: ReadLevel) -> Answer<ArchiveList> {

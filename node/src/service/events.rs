@@ -6,6 +6,7 @@ use api::types::webhook::{
     DeadLetterList, DeadLetterQuery, WebhookCreated, WebhookDeleted, WebhookList, WebhookRequest,
 };
 use api::{ApiError, Caller, EventService, EventStream, ReadLevel};
+use model::Secret;
 
 impl Api {
     fn hooks(&self) -> Result<Webhooks, ApiError> {
@@ -28,11 +29,13 @@ impl EventService for Api {
     }
 
     async fn webhook_add(&self, request: WebhookRequest, caller: Caller) -> Answer<WebhookCreated> {
-        self.hooks()?.add(request, &caller.username).await
+        let ids = self.secret_for(&caller, "webhook-id")?;
+        let secret = Secret::new(hex::encode(self.secret_for(&caller, "webhook")?));
+        self.hooks()?.add(request, ids, secret, &(&caller).into()).await
     }
 
-    async fn webhook_delete(&self, id: String, _caller: Caller) -> Answer<WebhookDeleted> {
-        self.hooks()?.delete(&id).await
+    async fn webhook_delete(&self, id: String, caller: Caller) -> Answer<WebhookDeleted> {
+        self.hooks()?.delete(&id, &(&caller).into()).await
     }
 
     async fn dead_letters(
@@ -44,7 +47,7 @@ impl EventService for Api {
         self.hooks()?.dead_letters(&state, &query)
     }
 
-    async fn dead_letter_delete(&self, id: String, _caller: Caller) -> Answer<WebhookDeleted> {
-        self.hooks()?.delete_letter(&id).await
+    async fn dead_letter_delete(&self, id: String, caller: Caller) -> Answer<WebhookDeleted> {
+        self.hooks()?.delete_letter(&id, &(&caller).into()).await
     }
 }

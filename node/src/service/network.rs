@@ -1,6 +1,7 @@
 use super::{Answer, Api, group_name, interface, internal};
 use crate::clock;
 use crate::config::DataplaneConfig;
+use crate::management::audit::{Act, WriteError};
 use api::types::network::{
     BgpNeighborInfo, BgpStatus, CgnatList, CgnatPool, CgnatSession, CgnatStats, DemuxConfig,
     DemuxProfile, DisconnectByInterface, DisconnectedMany, Interface, InterfaceList, OverheadList,
@@ -12,7 +13,8 @@ use dataplane::host::{self, HostLink, HostRoute};
 use dataplane::{DataplaneError, Shaper};
 use futures::StreamExt as _;
 use model::{DownReason, Session, SessionId};
-use raft_store::{Command, State};
+use raft_store::{Command, Refusal, State};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -259,23 +261,38 @@ impl NetworkService for Api {
         let state = self.read(ReadLevel::Linearizable).await?;
         let there = state.sessions().filter(|s| within(&interface(s), &request.interface));
         let wanted: Vec<SessionId> = there.map(|s| s.id).collect();
+        // One record for all of them: the list may be long.
+        let object = format!("interface/{}", request.interface);
+        let act =
+            Act::new("session.disconnect", object).before(json!({ "sessions": wanted.len() }));
+        let journal = self.journal()?;
+        let note = journal.begin(&(&caller).into(), act).await;
         let one = async |id: SessionId| {
             let command = Command::Disconnect { session: id, reason: DownReason::AdminReset };
-            match self.write(command, None).await {
+            match self.propose(command, None).await {
                 Ok(committed) => Ok(Some((id, committed.revision))),
                 // It ended by itself meanwhile.
-                Err(ApiError::NotFound { .. }) => Ok(None),
-                Err(other) => Err(other),
+                Err(WriteError::Refused(Refusal::UnknownSession)) => Ok(None),
+                Err(other) => Err(ApiError::from(other)),
             }
         };
         let mut ended = futures::stream::iter(wanted).map(one).buffered(IN_FLIGHT_MAX);
         let (mut ids, mut revision) = (Vec::new(), state.applied());
         while let Some(done) = ended.next().await {
-            if let Some((id, at)) = done? {
-                ids.push(id);
-                revision = revision.max(at);
+            match done {
+                Ok(Some((id, at))) => {
+                    ids.push(id);
+                    revision = revision.max(at);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let after = json!({ "sessions": ids.len() });
+                    journal.end(note, &format!("failed: {error}"), after).await;
+                    return Err(error);
+                }
             }
         }
+        journal.end(note, "done", json!({ "sessions": ids.len() })).await;
         tracing::info!(
             event = "TANDEM-INTERFACE-RESET",
             interface = request.interface,

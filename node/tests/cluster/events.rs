@@ -1,10 +1,11 @@
 //! What happens to subscribers, as every node tells it.
 
 use crate::trio::{Trio, eventually};
+use api::types::CredentialKind;
 use api::types::config::{CommitRequest, SetRequest};
 use api::types::event::{EventFilter, EventId, EventKind, StreamItem, SubscriberEvent};
 use api::types::webhook::{DeadLetterQuery, WebhookRequest};
-use api::{Caller, ConfigService, EventService, EventStream, ReadLevel, Service};
+use api::{Caller, ConfigService, EventService, EventStream, PermissionSet, ReadLevel, Service};
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
@@ -25,7 +26,10 @@ const SECRET: &str = "a secret of the receiver";
 pub(crate) fn ann() -> Caller {
     Caller {
         username: "ann".into(),
-        role: ApiRole::Admin,
+        role: ApiRole::admin(),
+        permissions: PermissionSet::all(),
+        credential: CredentialKind::Token,
+        address: None,
         request_id: "r".into(),
         idempotency_key: None,
     }

@@ -3,7 +3,7 @@
 use super::convert::{
     attachment, key32, narrow, reason, reason_number, required, role, role_number,
 };
-use super::document::collection;
+use super::document::{collection, expect, expect_message};
 use super::proto::{self, command::Kind, op_reply, reply, session_op::Kind as OpKind};
 use super::{
     Bootstrap, Command, CommandError, Entry, OpReply, Refusal, Reply, SessionBatch, SessionOp,
@@ -124,6 +124,13 @@ impl From<&Command> for proto::Command {
             }),
             Command::RaiseLevel { level } => Kind::RaiseLevel(*level),
             Command::Documents(batch) => Kind::Documents(batch.into()),
+            Command::ChangeApiUser { username, user, expect } => {
+                Kind::ChangeApiUser(proto::ChangeApiUser {
+                    username: username.clone(),
+                    user: user.as_deref().map(Into::into),
+                    expect: Some(expect_message(*expect)),
+                })
+            }
         };
         Self { kind: Some(kind) }
     }
@@ -170,6 +177,11 @@ impl TryFrom<proto::Command> for Command {
             },
             Kind::RaiseLevel(level) => Self::RaiseLevel { level },
             Kind::Documents(batch) => Self::Documents(batch.try_into()?),
+            Kind::ChangeApiUser(proto::ChangeApiUser { username, user, expect: condition }) => {
+                let user = user.map(|user| user.try_into().map(Box::new)).transpose()?;
+                let expect = expect(condition, "change_api_user.expect")?;
+                Self::ChangeApiUser { username, user, expect }
+            }
             Kind::LeveledBootstrap(proto::LeveledBootstrap { bootstrap, level }) => {
                 let bootstrap = required(bootstrap, "leveled_bootstrap.bootstrap")?;
                 Self::Bootstrap(Box::new(Bootstrap { level, ..bootstrap.try_into()? }))
@@ -407,6 +419,10 @@ impl From<&Refusal> for proto::Refusal {
             Refusal::CollectionFull { collection } => {
                 (K::CollectionFull, collection.number().into(), "")
             }
+            Refusal::ApiUserConflict { revision } => {
+                modified = revision.map(|revision| revision.0);
+                (K::ApiUserConflict, 0, "")
+            }
         };
         Self { kind: kind.into(), number, text: text.to_owned(), revision: modified }
     }
@@ -454,6 +470,7 @@ impl TryFrom<proto::Refusal> for Refusal {
             },
             K::DocumentUnknown => Self::DocumentUnknown { collection: of(value)?, key: text },
             K::CollectionFull => Self::CollectionFull { collection: of(value)? },
+            K::ApiUserConflict => Self::ApiUserConflict { revision: revision.map(Revision) },
         })
     }
 }

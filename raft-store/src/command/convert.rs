@@ -5,7 +5,7 @@ use super::{CommandError, proto};
 use model::{
     ApiRole, ApiUser, Attachment, DhcpSession, DownReason, Epoch, Group, GroupId, GroupService,
     Ipv4Range, MacAddr, NatBlock, NatPool, Node, NodeId, NodeRole, Pool, PortId, PppoeSession,
-    Rate, Revision, Secret, Session, SessionId, SessionKind, Subscriber, UnixMs, Vlans,
+    Rate, Revision, Secret, Session, SessionId, SessionKind, Subscriber, Totp, UnixMs, Vlans,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -256,16 +256,31 @@ impl From<proto::Subscriber> for Subscriber {
     }
 }
 
+/// Whether builds that know no other fields read all of this user.
+pub(super) fn is_first_level(user: &ApiUser) -> bool {
+    let named = [ApiRole::ADMIN, ApiRole::OPERATOR].contains(&user.role.as_str());
+    let first = ApiUser::new(&*user.username, user.password_hash.clone(), user.role.clone());
+    named && *user == first
+}
+
 impl From<&ApiUser> for proto::ApiUser {
     fn from(user: &ApiUser) -> Self {
-        let role = match user.role {
-            ApiRole::Operator => proto::ApiRole::Operator,
-            ApiRole::Admin => proto::ApiRole::Admin,
+        // The two roles of level 1 keep the bytes that they had there.
+        let (role, role_name) = match user.role.as_str() {
+            ApiRole::OPERATOR => (proto::ApiRole::Operator, String::new()),
+            ApiRole::ADMIN => (proto::ApiRole::Admin, String::new()),
+            name => (proto::ApiRole::Unspecified, name.to_owned()),
         };
         Self {
             username: user.username.clone(),
             password_hash: user.password_hash.expose().to_owned(),
             role: role.into(),
+            role_name,
+            disabled: !user.enabled,
+            generation: user.generation,
+            totp: user.totp.as_ref().map(Into::into),
+            created_at_ms: user.created_at.0,
+            modified: user.modified.0,
         }
     }
 }
@@ -274,17 +289,47 @@ impl TryFrom<proto::ApiUser> for ApiUser {
     type Error = CommandError;
 
     fn try_from(user: proto::ApiUser) -> Result<Self, CommandError> {
+        let unknown = CommandError::UnknownNumber { field: "api_user.role", number: user.role };
         let role = match proto::ApiRole::try_from(user.role) {
-            Ok(proto::ApiRole::Operator) => ApiRole::Operator,
-            Ok(proto::ApiRole::Admin) => ApiRole::Admin,
-            Ok(proto::ApiRole::Unspecified) | Err(_) => {
-                return Err(CommandError::UnknownNumber {
-                    field: "api_user.role",
-                    number: user.role,
-                });
+            Ok(proto::ApiRole::Operator) => ApiRole::operator(),
+            Ok(proto::ApiRole::Admin) => ApiRole::admin(),
+            Ok(proto::ApiRole::Unspecified) if !user.role_name.is_empty() => {
+                ApiRole::new(user.role_name)
             }
+            Ok(proto::ApiRole::Unspecified) | Err(_) => return Err(unknown),
         };
-        Ok(Self { username: user.username, password_hash: Secret::new(user.password_hash), role })
+        Ok(Self {
+            username: user.username,
+            password_hash: Secret::new(user.password_hash),
+            role,
+            enabled: !user.disabled,
+            generation: user.generation,
+            totp: user.totp.map(Into::into),
+            created_at: UnixMs(user.created_at_ms),
+            modified: Revision(user.modified),
+        })
+    }
+}
+
+impl From<&Totp> for proto::Totp {
+    fn from(totp: &Totp) -> Self {
+        Self {
+            secret: totp.secret.expose().to_owned(),
+            active: totp.active,
+            last_step: totp.last_step,
+            recovery: totp.recovery.iter().map(|code| code.expose().to_owned()).collect(),
+        }
+    }
+}
+
+impl From<proto::Totp> for Totp {
+    fn from(totp: proto::Totp) -> Self {
+        Self {
+            secret: Secret::new(totp.secret),
+            active: totp.active,
+            last_step: totp.last_step,
+            recovery: totp.recovery.into_iter().map(Secret::new).collect(),
+        }
     }
 }
 

@@ -145,7 +145,7 @@ pub(crate) fn collection(number: u32, field: &'static str) -> Result<Collection,
     Collection::from_number(number).ok_or(CommandError::OutOfRange { field, value })
 }
 
-fn expect_message(expect: Expect) -> proto::Expect {
+pub(super) fn expect_message(expect: Expect) -> proto::Expect {
     let kind = match expect {
         Expect::Any => None,
         Expect::Absent => Some(expect::Kind::Absent(proto::Done {})),
@@ -157,7 +157,10 @@ fn expect_message(expect: Expect) -> proto::Expect {
 
 /// The message is always there, so a condition that this build does not know cannot be mistaken
 /// for none only as long as new kinds come with a new level.
-fn expect(message: Option<proto::Expect>, field: &'static str) -> Result<Expect, CommandError> {
+pub(super) fn expect(
+    message: Option<proto::Expect>,
+    field: &'static str,
+) -> Result<Expect, CommandError> {
     Ok(match required(message, field)?.kind {
         None => Expect::Any,
         Some(expect::Kind::Absent(proto::Done {})) => Expect::Absent,

@@ -153,6 +153,12 @@ pub enum Refusal {
         /// Its key.
         key: String,
     },
+    /// An API user is not as the change expects it.
+    #[error("the API user is {}", modified(*revision))]
+    ApiUserConflict {
+        /// Its last conditional change; `None` when it is not there.
+        revision: Option<Revision>,
+    },
     /// A collection takes no more.
     #[error("the collection {collection} is full")]
     CollectionFull {
@@ -189,6 +195,7 @@ impl Refusal {
             Self::DocumentConflict { .. } => "document_conflict",
             Self::DocumentUnknown { .. } => "document_unknown",
             Self::CollectionFull { .. } => "collection_full",
+            Self::ApiUserConflict { .. } => "api_user_conflict",
         }
     }
 }

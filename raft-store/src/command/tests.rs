@@ -3,7 +3,7 @@
 use super::*;
 use model::{
     ApiRole, Collection, DhcpSession, GroupService, MacAddr, NatBlock, NatPool, PortId,
-    PppoeSession, Revision, Session, SessionKind, Vlans,
+    PppoeSession, Revision, Session, SessionKind, Totp, Vlans,
 };
 use std::sync::Arc;
 
@@ -74,11 +74,7 @@ fn subscriber() -> Subscriber {
 }
 
 fn api_user() -> ApiUser {
-    ApiUser {
-        username: "root".to_owned(),
-        password_hash: Secret::new("$argon2id$x"),
-        role: ApiRole::Admin,
-    }
+    ApiUser::new("root", Secret::new("$argon2id$x"), ApiRole::admin())
 }
 
 fn ops() -> Vec<SessionOp> {
@@ -177,7 +173,28 @@ fn commands() -> Vec<Command> {
     ];
     commands.extend(ops().into_iter().map(batch));
     commands.extend(documents());
+    commands.push(change_api_user());
     commands
+}
+
+/// With every field of a user.
+fn change_api_user() -> Command {
+    let user = ApiUser {
+        role: ApiRole::new("noc"),
+        enabled: false,
+        generation: 3,
+        totp: Some(Totp {
+            secret: Secret::new("ABCDEFGH"),
+            active: true,
+            last_step: 56_666_666,
+            recovery: vec![Secret::new("aa"), Secret::new("bb")],
+        }),
+        created_at: UnixMs(1_700_000_000_000),
+        modified: Revision(300),
+        ..api_user()
+    };
+    let (username, expect) = (user.username.clone(), Expect::Revision(Revision(300)));
+    Command::ChangeApiUser { username, user: Some(Box::new(user)), expect }
 }
 
 /// One batch for each operation, with every condition, kind of key and companion.
@@ -237,6 +254,7 @@ fn place(command: &Command) -> usize {
             DocumentOp::Delete { .. } => 24,
             DocumentOp::Check { .. } => 25,
         },
+        Command::ChangeApiUser { .. } => 26,
     }
 }
 
@@ -270,6 +288,7 @@ fn refusals() -> Vec<Refusal> {
         },
         Refusal::DocumentUnknown { collection: Collection::Ticket, key: "t-1".to_owned() },
         Refusal::CollectionFull { collection: Collection::Webhook },
+        Refusal::ApiUserConflict { revision: Some(Revision(300)) },
     ]
 }
 
@@ -349,7 +368,7 @@ fn assert_frozen<T: PartialEq + fmt::Debug>(
 fn the_bytes_of_every_command_are_frozen() {
     let mut places: Vec<_> = commands().iter().map(place).collect();
     places.sort_unstable();
-    assert_eq!(places, (0..26).collect::<Vec<_>>(), "every variant has a sample");
+    assert_eq!(places, (0..27).collect::<Vec<_>>(), "every variant has a sample");
     let name = |command: &Command| {
         let op = if let Command::Sessions(batch) = command {
             batch.ops[0].label()
@@ -412,7 +431,7 @@ fn every_enumeration_value_survives() {
         let command = Command::Disconnect { session: SessionId(1), reason };
         assert_eq!(Command::decode(&command.encode()), Ok(command));
     }
-    for role in [ApiRole::Operator, ApiRole::Admin] {
+    for role in [ApiRole::operator(), ApiRole::admin(), ApiRole::new("noc")] {
         let command = Command::PutApiUser(ApiUser { role, ..api_user() });
         assert_eq!(Command::decode(&command.encode()), Ok(command));
     }

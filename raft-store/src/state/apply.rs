@@ -96,6 +96,9 @@ impl State {
             Command::RemoveSubscriber(username) => self.remove_subscriber(username, effects)?,
             Command::PutApiUser(user) => self.put_api_user(user, effects)?,
             Command::RemoveApiUser(username) => self.remove_api_user(username, effects)?,
+            Command::ChangeApiUser { username, user, expect } => {
+                self.change_api_user(username, user.as_deref(), *expect, effects)?;
+            }
             Command::Acquire { group, node, epoch } => {
                 return self.acquire(*group, *node, *epoch, effects);
             }

@@ -4,13 +4,17 @@ use super::apply::Effects;
 use super::config::{check_name, limit};
 use super::{Cluster, JoinToken, State};
 use crate::change::Change;
-use crate::command::{Bootstrap, Refusal, Reply};
-use model::{ApiRole, ApiUser, Epoch, GroupId, Node, NodeId, NodeRole, UnixMs};
+use crate::command::{Bootstrap, Expect, Refusal, Reply};
+use model::{ApiUser, Epoch, GroupId, Node, NodeId, NodeRole, UnixMs};
 use std::sync::Arc;
 
 /// Most members, witnesses and learners included.
 const NODES_MAX: usize = 64;
 const API_USERS_MAX: usize = 1024;
+/// Octets of a user's hashes and keys.
+const API_USER_OCTETS_MAX: usize = 4096;
+/// Recovery codes of a user.
+const RECOVERY_CODES_MAX: usize = 32;
 /// Most join tokens that can be used at one time.
 const JOIN_TOKENS_MAX: usize = 64;
 /// Longest digest of a join token, in octets.
@@ -184,12 +188,42 @@ impl State {
         check_name(&user.username, "the user name")?;
         let known = self.api_users.contains_key(&user.username);
         limit(self.api_users.len(), known, API_USERS_MAX, "API users")?;
-        if user.role != ApiRole::Admin {
+        if !administers(user) {
             self.keep_an_admin(&user.username)?;
         }
         self.api_users.insert(user.username.clone(), Arc::new(user.clone()));
         effects.push(Change::ApiUserChanged(user.username.clone()));
         Ok(())
+    }
+
+    /// Adds, changes or removes a user, when it is as the proposer believes.
+    pub(super) fn change_api_user(
+        &mut self,
+        username: &str,
+        user: Option<&ApiUser>,
+        expect: Expect,
+        effects: &mut Effects,
+    ) -> Result<(), Refusal> {
+        let known = self.api_user(username);
+        let revision = known.map(|known| known.modified);
+        let met = match expect {
+            Expect::Any => true,
+            Expect::Absent => revision.is_none(),
+            Expect::Present if revision.is_none() => return Err(Refusal::UnknownApiUser),
+            Expect::Present => true,
+            Expect::Revision(wanted) => revision == Some(wanted),
+        };
+        if !met {
+            return Err(Refusal::ApiUserConflict { revision });
+        }
+        let Some(user) = user else { return self.remove_api_user(username, effects) };
+        if user.username != username {
+            return Err(Refusal::Invalid("an API user keeps its name".to_owned()));
+        }
+        check_api_user(user)?;
+        let created_at = known.map_or(self.time, |known| known.created_at);
+        let user = ApiUser { created_at, modified: effects.revision, ..user.clone() };
+        self.put_api_user(&user, effects)
     }
 
     pub(super) fn remove_api_user(
@@ -208,12 +242,29 @@ impl State {
 
     /// Refuses when nobody could administer the cluster without this user.
     fn keep_an_admin(&self, username: &str) -> Result<(), Refusal> {
-        let is_admin = |user: &ApiUser| user.role == ApiRole::Admin;
-        let was_admin = self.api_user(username).is_some_and(is_admin);
-        let others = self.api_users().any(|user| user.username != username && is_admin(user));
+        let was_admin = self.api_user(username).is_some_and(administers);
+        let others = self.api_users().any(|user| user.username != username && administers(user));
         if was_admin && !others {
             return Err(Refusal::Invalid("the last administrator stays".to_owned()));
         }
         Ok(())
     }
+}
+
+fn administers(user: &ApiUser) -> bool {
+    user.role.is_admin() && user.enabled
+}
+
+/// Bounds what a user may hold.
+fn check_api_user(user: &ApiUser) -> Result<(), Refusal> {
+    check_name(user.role.as_str(), "the role")?;
+    let totp = user.totp.iter();
+    let octets = totp.clone().map(|totp| totp.secret.expose().len()).sum::<usize>()
+        + totp.clone().flat_map(|t| &t.recovery).map(|code| code.expose().len()).sum::<usize>()
+        + user.password_hash.expose().len();
+    let codes = totp.map(|totp| totp.recovery.len()).sum::<usize>();
+    if octets > API_USER_OCTETS_MAX || codes > RECOVERY_CODES_MAX {
+        return Err(Refusal::Invalid("the API user is too large".to_owned()));
+    }
+    Ok(())
 }

@@ -4,14 +4,15 @@ use super::compile;
 use super::store::{
     self, Archived, CANDIDATE, CONFIRM, Candidate, ConfigStore, Confirm, FIRST, RUNNING, Running,
 };
+use crate::management::audit::{Act, Who, Write};
 use crate::peer::Request;
 use api::types::config::{CommitRequest, CommitResponse};
 use api::types::{Configuration, FieldError};
 use api::{ApiError, Meta};
 use futures::future::join_all;
 use model::{Collection, Node, NodeId, NodeRole, Pool, Revision};
-use raft_store::{Command, DocKey, DocumentBatch, DocumentOp, Entry, Expect, Reply, State};
-use serde_json::Value;
+use raft_store::{Command, DocKey, DocumentOp, Entry, Expect, Reply, State};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// How long a data node may take to try a configuration.
@@ -66,7 +67,7 @@ fn path_of(command: &Command) -> String {
 /// What is to be committed, and what becomes of a commit that waits.
 pub(super) struct Plan<'a> {
     pub(super) tree: Value,
-    pub(super) author: &'a str,
+    pub(super) who: &'a Who,
     pub(super) comment: &'a str,
     /// Documents that go with it: the candidate, a confirmation.
     pub(super) ops: Vec<DocumentOp>,
@@ -81,7 +82,7 @@ impl ConfigStore {
     pub async fn commit(
         &self,
         request: &CommitRequest,
-        author: &str,
+        who: &Who,
     ) -> Result<(CommitResponse, Meta), ApiError> {
         check_request(request)?;
         let state = self.fresh().await?;
@@ -91,7 +92,7 @@ impl ConfigStore {
         let Some((Candidate { tree, .. }, revision)) = candidate.filter(|(c, _)| c.tree != running)
         else {
             return match (waiting, request.confirm_s) {
-                (Some((_, revision)), None) => self.confirm(&state, revision).await,
+                (Some((_, revision)), None) => self.confirm(&state, revision, who).await,
                 (Some(_), Some(_)) | (None, _) => {
                     Err(ApiError::conflict("the candidate does not differ: nothing to commit"))
                 }
@@ -110,7 +111,7 @@ impl ConfigStore {
                     Some((w, _)) => (w.previous, w.previous_version),
                     None => (running, store::version(&state)),
                 };
-                let author = author.to_owned();
+                let author = who.username().to_owned();
                 let confirm = Confirm { deadline_ms: at, previous, previous_version, author };
                 let key = DocKey::Named(CONFIRM.to_owned());
                 ops.push(store::put(Collection::Config, key, &confirm, Expect::Any)?);
@@ -123,7 +124,7 @@ impl ConfigStore {
                 None
             }
         };
-        let plan = Plan { tree, author, comment: &request.comment, ops };
+        let plan = Plan { tree, who, comment: &request.comment, ops };
         let (mut response, meta) = self.carry_out(&state, plan).await?;
         response.confirm_deadline = deadline_ms.map(|ms| ms / 1000);
         Ok((response, meta))
@@ -133,9 +134,11 @@ impl ConfigStore {
         &self,
         state: &State,
         revision: Revision,
+        who: &Who,
     ) -> Result<(CommitResponse, Meta), ApiError> {
         let op = delete_confirm(Expect::Revision(revision));
-        let at = self.propose(vec![op].into()).await?;
+        let act = Act::new("config.confirm", format!("config/{}", store::version(state)));
+        let at = self.commit_as(who, vec![op], act).await?;
         let response = CommitResponse {
             version: store::version(state),
             changes: Vec::new(),
@@ -178,12 +181,15 @@ impl ConfigStore {
         let archived = Archived {
             changed: changes.len(),
             tree: plan.tree,
-            author: plan.author.to_owned(),
+            author: plan.who.username().to_owned(),
             comment: plan.comment.to_owned(),
         };
         let key = DocKey::FromRevision;
         ops.push(store::put(Collection::ConfigArchive, key, &archived, Expect::Absent)?);
-        let revision = self.propose(DocumentBatch { ops, also: commands }).await?;
+        let after = json!({ "comment": plan.comment, "changes": store::told(&changes)? });
+        let act = Act::new("config.commit", "config/running").after(after);
+        let write = Write { ops, also: commands, attempt: 0 };
+        let revision = self.commit_as(plan.who, write, act).await?;
         let response = CommitResponse {
             version: revision.0,
             count: changes.len(),

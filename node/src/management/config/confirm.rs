@@ -3,6 +3,7 @@
 use super::commit::{Plan, delete_confirm};
 use super::store::{self, CANDIDATE, CONFIRM, ConfigStore, Confirm};
 use crate::clock;
+use crate::management::audit::Who;
 use crate::peer::Local;
 use api::ApiError;
 use model::Collection;
@@ -63,7 +64,8 @@ impl ConfigStore {
             });
         }
         let comment = format!("commit by {} not confirmed in time", waiting.author);
-        let plan = Plan { tree: waiting.previous, author: "system", comment: &comment, ops };
+        let who = Who::system();
+        let plan = Plan { tree: waiting.previous, who: &who, comment: &comment, ops };
         let (response, _) = self.carry_out(&state, plan).await?;
         Ok(Some(response.version))
     }

@@ -2,6 +2,8 @@
 
 use super::commit::dry_run;
 use super::{compile, secrets, tree};
+use crate::management::audit::{Act, Journal, Who, Write};
+use crate::management::document::revision_of;
 use crate::peer::Local;
 use api::types::Configuration;
 use api::types::config::{
@@ -10,7 +12,7 @@ use api::types::config::{
 };
 use api::{ApiError, Meta};
 use model::{Collection, Revision};
-use raft_store::{Command, DocKey, DocumentBatch, DocumentOp, Expect, State};
+use raft_store::{DocKey, DocumentOp, Expect, State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -21,7 +23,7 @@ pub(super) const CONFIRM: &str = "confirm";
 /// Key of the tree that the cluster was made with, before its first commit.
 pub(super) const FIRST: &str = "00000000000000000000-0000";
 /// How often an edit is tried again when another edit came between.
-const TRIES: usize = 8;
+const TRIES: u64 = 8;
 /// Largest tree, in octets.
 pub(super) const TREE_OCTETS_MAX: usize = 2 << 20;
 
@@ -217,11 +219,11 @@ impl ConfigStore {
     pub async fn set(
         &self,
         request: &SetRequest,
-        author: &str,
+        who: &Who,
     ) -> Result<(EditResponse, Meta), ApiError> {
         let keys =
             config::keys(&request.path).map_err(|e| ApiError::invalid("path", e.to_string()))?;
-        self.edit(author, |tree, old| {
+        self.edit(who, "config.set", |tree, old| {
             tree::set(tree, &keys, request.value.clone())
                 .map_err(|e| ApiError::invalid("path", e.to_string()))?;
             secrets::keep(tree, old).map_err(|errors| ApiError::Invalid { errors })
@@ -233,12 +235,8 @@ impl ConfigStore {
     ///
     /// # Errors
     /// As [`ConfigStore::set`].
-    pub async fn replace(
-        &self,
-        new: &Value,
-        author: &str,
-    ) -> Result<(EditResponse, Meta), ApiError> {
-        self.edit(author, |tree, old| {
+    pub async fn replace(&self, new: &Value, who: &Who) -> Result<(EditResponse, Meta), ApiError> {
+        self.edit(who, "config.load", |tree, old| {
             *tree = new.clone();
             secrets::keep(tree, old).map_err(|errors| ApiError::Invalid { errors })
         })
@@ -252,11 +250,11 @@ impl ConfigStore {
     pub async fn delete(
         &self,
         request: &DeleteRequest,
-        author: &str,
+        who: &Who,
     ) -> Result<(EditResponse, Meta), ApiError> {
         let keys =
             config::keys(&request.path).map_err(|e| ApiError::invalid("path", e.to_string()))?;
-        self.edit(author, |tree, _| {
+        self.edit(who, "config.delete", |tree, _| {
             tree::delete(tree, &keys).map_err(|e| match e {
                 tree::TreeError::Absent(path) => ApiError::not_found(format!("key {path}")),
                 other @ (tree::TreeError::Path(_) | tree::TreeError::NotASection(_)) => {
@@ -274,7 +272,7 @@ impl ConfigStore {
     pub async fn rollback(
         &self,
         request: &RollbackRequest,
-        author: &str,
+        who: &Who,
     ) -> Result<(EditResponse, Meta), ApiError> {
         let state = self.local.store.state();
         let archived = match (request.version, request.back) {
@@ -292,7 +290,7 @@ impl ConfigStore {
                 self.archived_at(&state, &key)?
             }
         };
-        self.edit(author, |tree, _| {
+        self.edit(who, "config.rollback", |tree, _| {
             *tree = archived.tree.clone();
             Ok(())
         })
@@ -314,7 +312,7 @@ impl ConfigStore {
         let key = state
             .documents(Collection::ConfigArchive)
             .map(|(key, _)| key)
-            .find(|key| version_of(key) == Some(version))
+            .find(|key| revision_of(key) == Some(Revision(version)))
             .ok_or_else(unknown)?
             .to_owned();
         let archived = self.archived_at(state, &key)?;
@@ -340,7 +338,7 @@ impl ConfigStore {
         let mut versions = Vec::new();
         for (key, document) in state.documents_rev(Collection::ConfigArchive, None, limit) {
             let archived: Archived = serde_json::from_slice(&document.value).map_err(internal)?;
-            let version = Revision(version_of(key).unwrap_or_default());
+            let version = revision_of(key).unwrap_or(Revision(0));
             versions.push(ArchiveEntry::new(
                 version,
                 document.at,
@@ -357,7 +355,7 @@ impl ConfigStore {
     ///
     /// # Errors
     /// The log's refusal.
-    pub async fn discard(&self) -> Result<(DiscardResponse, Meta), ApiError> {
+    pub async fn discard(&self, who: &Who) -> Result<(DiscardResponse, Meta), ApiError> {
         let state = self.fresh().await?;
         let Some((candidate, _)) = self.candidate(&state)? else {
             return Ok((DiscardResponse { count: 0 }, Meta::at(state.applied())));
@@ -368,17 +366,19 @@ impl ConfigStore {
             key: CANDIDATE.to_owned(),
             expect: Expect::Any,
         };
-        let revision = self.propose(vec![delete].into()).await?;
+        let act = Act::new("config.discard", "config/candidate");
+        let revision = self.commit_as(who, vec![delete], act).await?;
         Ok((DiscardResponse { count }, Meta::at(revision)))
     }
 
     /// Changes the candidate; tries again when another editor was faster.
     async fn edit(
         &self,
-        author: &str,
+        who: &Who,
+        action: &'static str,
         change: impl Fn(&mut Value, &Value) -> Result<(), ApiError>,
     ) -> Result<(EditResponse, Meta), ApiError> {
-        for _ in 0..TRIES {
+        for attempt in 0..TRIES {
             let state = self.fresh().await?;
             let running = running_tree(&state)?;
             let (old, expect) = match self.candidate(&state)? {
@@ -389,10 +389,13 @@ impl ConfigStore {
             change(&mut tree, &old)?;
             let changes = masked_changes(&running, &tree);
             let errors = dry_run(&tree, &state).err().unwrap_or_default();
-            let candidate = Candidate { tree, author: author.to_owned() };
+            let act =
+                Act::new(action, "config/candidate").after(told(&masked_changes(&old, &tree))?);
+            let candidate = Candidate { tree, author: who.username().to_owned() };
             let key = DocKey::Named(CANDIDATE.to_owned());
             let op = put(Collection::Config, key, &candidate, expect)?;
-            match self.propose(vec![op].into()).await {
+            let write = Write::from(vec![op]).attempt(attempt);
+            match self.commit_as(who, write, act).await {
                 Ok(revision) => {
                     let response = EditResponse { count: changes.len(), changes, errors };
                     return Ok((response, Meta::at(revision)));
@@ -411,14 +414,19 @@ impl ConfigStore {
         Ok(store.state())
     }
 
-    pub(super) async fn propose(&self, batch: DocumentBatch) -> Result<Revision, ApiError> {
-        let store = &self.local.store;
-        let committed = crate::service::write(store, Command::Documents(batch), None).await?;
+    /// Writes with an audit record in the same entry; the revision it made.
+    pub(super) async fn commit_as(
+        &self,
+        who: &Who,
+        write: impl Into<Write> + Send,
+        act: Act,
+    ) -> Result<Revision, ApiError> {
+        let committed = Journal::new(&self.local).commit(who, write, act).await?;
         Ok(committed.revision)
     }
 }
 
-/// `…0042-0001` is version 42.
-fn version_of(key: &str) -> Option<u64> {
-    key.split_once('-')?.0.parse().ok()
+/// Differences as an audit record holds them.
+pub(super) fn told(changes: &[ConfigChange]) -> Result<Value, ApiError> {
+    serde_json::to_value(changes).map_err(internal)
 }

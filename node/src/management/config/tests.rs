@@ -29,8 +29,7 @@ fn run(state: &mut State, command: Command) -> Reply {
 
 fn cluster() -> State {
     let mut state = State::default();
-    let admin =
-        ApiUser { username: "admin".into(), password_hash: Secret::new("x"), role: ApiRole::Admin };
+    let admin = ApiUser::new("admin", Secret::new("x"), ApiRole::admin());
     let bootstrap = Bootstrap {
         level: raft_store::LEVEL_SUPPORTED,
         cluster_id: ClusterId("c".into()),

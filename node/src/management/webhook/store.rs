@@ -1,5 +1,6 @@
 //! Webhooks, cursors and dead letters as replicated documents.
 
+use crate::management::audit::{Act, Journal, Who, Write};
 use crate::peer::Local;
 use api::types::event::{EventId, EventKind, SubscriberEvent};
 use api::types::webhook::{
@@ -10,12 +11,13 @@ use api::{ApiError, Meta};
 use model::{Collection, Revision, Secret};
 use raft_store::{Command, DocKey, DocumentBatch, DocumentOp, Expect, State};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::collections::BTreeMap;
 
 /// The longest error that is kept, in characters.
 const ERROR_CHARS_MAX: usize = 200;
 /// How often an id is drawn when the first is taken.
-const TRIES: usize = 4;
+const TRIES: u64 = 4;
 
 /// A webhook as it is stored. Never changed after it was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,10 +97,15 @@ impl Webhooks {
         Self { local }
     }
 
-    async fn propose(&self, ops: Vec<DocumentOp>) -> Result<Revision, ApiError> {
-        let batch = DocumentBatch::from(ops);
-        let command = Command::Documents(batch);
-        Ok(crate::service::write(&self.local.store, command, None).await?.revision)
+    async fn commit(
+        &self,
+        who: &Who,
+        ops: Vec<DocumentOp>,
+        act: Act,
+        attempt: u64,
+    ) -> Result<Revision, ApiError> {
+        let write = Write::from(ops).attempt(attempt);
+        Ok(Journal::new(&self.local).commit(who, write, act).await?.revision)
     }
 
     pub(crate) fn list(&self, state: &State) -> (WebhookList, Meta) {
@@ -122,27 +129,31 @@ impl Webhooks {
         (WebhookList { count: webhooks.len(), webhooks }, Meta::at(state.applied()))
     }
 
+    /// `ids` and `secret` are random, and for a repeated `Idempotency-Key` those of the first time.
     pub(crate) async fn add(
         &self,
         request: WebhookRequest,
-        author: &str,
+        ids: [u8; 32],
+        secret: Secret,
+        who: &Who,
     ) -> Result<(WebhookCreated, Meta), ApiError> {
-        let fresh = || Secret::new(hex::encode(rand::random::<[u8; 32]>()));
-        let secret = request.secret.unwrap_or_else(fresh);
+        let secret = request.secret.unwrap_or(secret);
         let hook = Hook {
             url: request.url,
             events: request.events,
             secret,
-            created_by: author.to_owned(),
+            created_by: who.username().to_owned(),
             created_ms: self.local.store.now().0,
         };
-        for _ in 0..TRIES {
-            let id = hex::encode(rand::random::<[u8; 4]>());
+        for (attempt, id) in (0..TRIES).zip(ids.as_chunks::<4>().0) {
+            let id = hex::encode(id);
             let key = DocKey::Named(id.clone());
             // An id that was used before may have dead letters; they would look like the new one's.
             let unused = delete(Collection::WebhookCursor, &id, Expect::Any);
             let ops = vec![put(Collection::Webhook, key, &hook, Expect::Absent)?, unused];
-            match self.propose(ops).await {
+            let after = json!({ "id": id, "url": hook.url, "events": hook.events });
+            let act = Act::new("webhook.create", "webhook").after(after);
+            match self.commit(who, ops, act, attempt).await {
                 Ok(revision) => {
                     let Hook { url, events, secret, .. } = hook;
                     let created = WebhookCreated { id, url, events, secret };
@@ -156,12 +167,18 @@ impl Webhooks {
         Err(ApiError::conflict("no free id was found; try again"))
     }
 
-    pub(crate) async fn delete(&self, id: &str) -> Result<(WebhookDeleted, Meta), ApiError> {
+    pub(crate) async fn delete(
+        &self,
+        id: &str,
+        who: &Who,
+    ) -> Result<(WebhookDeleted, Meta), ApiError> {
         let ops = vec![
             delete(Collection::Webhook, id, Expect::Present),
             delete(Collection::WebhookCursor, id, Expect::Any),
         ];
-        let revision = self.propose(ops).await.map_err(|e| absent(e, "webhook", id))?;
+        let act = Act::new("webhook.delete", format!("webhook/{id}"));
+        let revision = self.commit(who, ops, act, 0).await;
+        let revision = revision.map_err(|e| absent(e, "webhook", id))?;
         Ok((WebhookDeleted { id: id.to_owned() }, Meta::at(revision)))
     }
 
@@ -186,9 +203,15 @@ impl Webhooks {
         Ok((list, Meta::at(state.applied())))
     }
 
-    pub(crate) async fn delete_letter(&self, id: &str) -> Result<(WebhookDeleted, Meta), ApiError> {
+    pub(crate) async fn delete_letter(
+        &self,
+        id: &str,
+        who: &Who,
+    ) -> Result<(WebhookDeleted, Meta), ApiError> {
         let op = delete(Collection::WebhookDeadLetter, id, Expect::Present);
-        let revision = self.propose(vec![op]).await.map_err(|e| absent(e, "dead letter", id))?;
+        let act = Act::new("dead_letter.delete", format!("dead_letter/{id}"));
+        let revision = self.commit(who, vec![op], act, 0).await;
+        let revision = revision.map_err(|e| absent(e, "dead letter", id))?;
         Ok((WebhookDeleted { id: id.to_owned() }, Meta::at(revision)))
     }
 
@@ -211,7 +234,10 @@ impl Webhooks {
             let collection = Collection::WebhookDeadLetter;
             ops.push(put(collection, DocKey::FromRevision, letter, Expect::Absent)?);
         }
-        self.propose(ops).await.map(drop).map_err(|e| absent(e, "webhook", id))
+        // No record: nobody asked for it.
+        let command = Command::Documents(DocumentBatch::from(ops));
+        let saved = Journal::new(&self.local).propose(command, None).await;
+        saved.map(drop).map_err(|e| absent(e.into(), "webhook", id))
     }
 }
 

@@ -284,7 +284,7 @@ fn values_keys_and_batches_have_their_bounds() {
 #[test]
 fn a_command_beside_the_documents_shares_their_fate() {
     let mut cluster = cluster();
-    let user = |name| Command::PutApiUser(api_user(name, ApiRole::Operator));
+    let user = |name| Command::PutApiUser(api_user(name, ApiRole::operator()));
     let audit = || log(Collection::Audit, b"user added");
     let with = |also, op| Command::Documents(DocumentBatch { ops: vec![op], also: vec![also] });
     let reply = cluster.run(with(user("op"), audit()));

@@ -85,7 +85,7 @@ pub(super) fn subscriber(username: &str, address: Option<&str>) -> Subscriber {
 }
 
 pub(super) fn api_user(username: &str, role: ApiRole) -> ApiUser {
-    ApiUser { username: username.to_owned(), password_hash: Secret::new("hash"), role }
+    ApiUser::new(username, Secret::new("hash"), role)
 }
 
 pub(super) fn bootstrap() -> Bootstrap {
@@ -96,7 +96,7 @@ pub(super) fn bootstrap() -> Bootstrap {
         groups: vec![group(1)],
         pools: vec![ppp_pool(), dhcp_pool()],
         subscribers: vec![],
-        api_users: vec![api_user("admin", ApiRole::Admin)],
+        api_users: vec![api_user("admin", ApiRole::admin())],
         jwt_secret: Secret::new("jwt"),
         cookie_key: [1; 32],
     }

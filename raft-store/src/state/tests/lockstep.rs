@@ -5,8 +5,8 @@ use super::fixture::*;
 use crate::State;
 use crate::command::{Command, DocumentBatch, Entry, Expect, SessionBatch, SessionOp};
 use model::{
-    Collection, DownReason, Epoch, GroupService, NodeId, NodeRole, Pool, Rate, Revision, SessionId,
-    UnixMs,
+    ApiRole, ApiUser, Collection, DownReason, Epoch, GroupService, NodeId, NodeRole, Pool, Rate,
+    Revision, SessionId, UnixMs,
 };
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ struct Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let client = prop::option::weighted(0.3, (0..3_u64, 0..12_u64));
-    (0..48_u8, any::<u8>(), any::<u8>(), client, 0..200_000_u64)
+    (0..50_u8, any::<u8>(), any::<u8>(), client, 0..200_000_u64)
         .prop_map(|(what, n, m, client, pass_ms)| Step { what, n, m, client, pass_ms })
 }
 
@@ -91,6 +91,22 @@ fn documents(state: &State, n: u8, m: u8) -> Command {
     Command::Documents(DocumentBatch { ops, also })
 }
 
+/// The only administrator is among them.
+fn changed_user(state: &State, n: u8, m: u8) -> Command {
+    let name = ["admin", "a1", "a2"][usize::from(n % 3)];
+    let modified = state.api_user(name).map_or(Revision(0), |user| user.modified);
+    let expect = match m % 4 {
+        0 => Expect::Absent,
+        1 => Expect::Present,
+        2 => Expect::Any,
+        _ => Expect::Revision(modified),
+    };
+    let role = [ApiRole::admin(), ApiRole::new("noc")][usize::from(m % 2)].clone();
+    let user = ApiUser { enabled: !n.is_multiple_of(5), ..api_user(name, role) };
+    let user = (!m.is_multiple_of(7)).then(|| Box::new(user));
+    Command::ChangeApiUser { username: name.to_owned(), user, expect }
+}
+
 fn command(state: &State, step: &Step) -> Command {
     let Step { what, n, m, .. } = *step;
     let group = state.group(EAST);
@@ -129,6 +145,7 @@ fn command(state: &State, step: &Step) -> Command {
             expires_at: UnixMs(u64::from(m) * 100_000),
         },
         39 => Command::UseJoinToken { hash: vec![n % 3], node: node(0, NodeRole::Data) },
+        40 | 41 => changed_user(state, n, m),
         _ => documents(state, n, m),
     }
 }
@@ -142,7 +159,7 @@ proptest! {
         cut in 0..120_usize,
     ) {
         let mut one = Cluster::new();
-        one.done(Command::RaiseLevel { level: 2 });
+        one.done(Command::RaiseLevel { level: crate::LEVEL_SUPPORTED });
         let mut two = one.clone();
         let mut three = None;
         let mut now_ms = 1_000_000;
@@ -168,6 +185,8 @@ proptest! {
             check(&one.state);
             let after = one.state.group(EAST).map(|group| group.epoch);
             prop_assert!(after >= before, "an epoch fell");
+            let administers = |user: &ApiUser| user.role.is_admin() && user.enabled;
+            prop_assert!(one.state.api_users().any(administers), "nobody can administer it");
             prop_assert_eq!(two.state.apply(revision, &decoded), (reply.clone(), changes.clone()));
             if let Some(three) = &mut three {
                 prop_assert_eq!(three.apply(revision, &decoded), (reply, changes));

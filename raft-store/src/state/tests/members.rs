@@ -1,7 +1,7 @@
 use super::fixture::*;
 use crate::change::Change;
-use crate::command::{Bootstrap, Command, OpReply, Refusal, Reply};
-use model::{ApiRole, Epoch, GroupId, Node, NodeId, NodeRole, Secret, UnixMs};
+use crate::command::{Bootstrap, Command, Expect, OpReply, Refusal, Reply};
+use model::{ApiRole, ApiUser, Epoch, GroupId, Node, NodeId, NodeRole, Revision, Secret, UnixMs};
 
 fn acquire(node: NodeId, epoch: u64) -> Command {
     Command::Acquire { group: EAST, node, epoch: Epoch(epoch) }
@@ -165,18 +165,66 @@ fn a_joined_node_never_gets_an_id_that_an_operator_chose() {
 #[test]
 fn the_last_administrator_stays() {
     let mut cluster = Cluster::new();
-    let demoted = || Command::PutApiUser(api_user("admin", ApiRole::Operator));
+    let demoted = || Command::PutApiUser(api_user("admin", ApiRole::operator()));
     let removed = || Command::RemoveApiUser("admin".to_owned());
-    cluster.done(Command::PutApiUser(api_user("eve", ApiRole::Operator)));
+    cluster.done(Command::PutApiUser(api_user("eve", ApiRole::operator())));
     assert!(matches!(cluster.refused(demoted()), Refusal::Invalid(_)));
     assert!(matches!(cluster.refused(removed()), Refusal::Invalid(_)));
     let unknown = Command::RemoveApiUser("nobody".to_owned());
     assert_eq!(cluster.refused(unknown), Refusal::UnknownApiUser);
-    cluster.done(Command::PutApiUser(api_user("eve", ApiRole::Admin)));
+    cluster.done(Command::PutApiUser(api_user("eve", ApiRole::admin())));
     cluster.done(removed());
     assert_eq!(cluster.changes, [Change::ApiUserChanged("admin".to_owned())]);
     let names: Vec<_> = cluster.state.api_users().map(|user| user.username.as_str()).collect();
     assert_eq!(names, ["eve"]);
+}
+
+#[test]
+fn an_api_user_changes_only_when_it_is_as_expected() {
+    let mut cluster = Cluster::new();
+    let change = |user: ApiUser, expect| Command::ChangeApiUser {
+        username: user.username.clone(),
+        user: Some(Box::new(user)),
+        expect,
+    };
+    let eve = || api_user("eve", ApiRole::new("noc"));
+    let early = [change(eve(), Expect::Absent), Command::PutApiUser(eve())];
+    for command in early {
+        assert_eq!(cluster.refused(command), Refusal::LevelTooLow, "others cannot read it yet");
+    }
+    cluster.done(Command::RaiseLevel { level: crate::LEVEL_API_USERS });
+    assert_eq!(cluster.refused(change(eve(), Expect::Present)), Refusal::UnknownApiUser);
+    cluster.now_s += 7;
+    cluster.done(change(eve(), Expect::Absent));
+    let made = cluster.state.api_user("eve").unwrap().clone();
+    assert_eq!((made.created_at.as_secs(), made.modified.0), (cluster.now_s, cluster.index));
+    let conflict = Refusal::ApiUserConflict { revision: Some(made.modified) };
+    assert_eq!(cluster.refused(change(eve(), Expect::Absent)), conflict);
+    assert_eq!(cluster.refused(change(eve(), Expect::Revision(Revision(1)))), conflict);
+    cluster.now_s += 1;
+    let disabled = ApiUser { enabled: false, ..eve() };
+    cluster.done(change(disabled, Expect::Revision(made.modified)));
+    let now = cluster.state.api_user("eve").unwrap();
+    assert_eq!((now.enabled, now.created_at), (false, made.created_at));
+    assert_eq!(now.modified.0, cluster.index);
+    let remove = |expect| Command::ChangeApiUser { username: "eve".to_owned(), user: None, expect };
+    assert!(matches!(
+        cluster.refused(remove(Expect::Revision(made.modified))),
+        Refusal::ApiUserConflict { .. }
+    ));
+    cluster.done(remove(Expect::Present));
+    assert_eq!(cluster.state.api_user("eve"), None);
+    let other_name = Command::ChangeApiUser {
+        username: "bob".to_owned(),
+        user: Some(Box::new(eve())),
+        expect: Expect::Any,
+    };
+    assert!(matches!(cluster.refused(other_name), Refusal::Invalid(_)));
+    let large = ApiUser { password_hash: Secret::new("x".repeat(5000)), ..eve() };
+    assert!(matches!(cluster.refused(change(large, Expect::Any)), Refusal::Invalid(_)));
+    // A disabled administrator is none.
+    let admin = ApiUser { enabled: false, ..api_user("admin", ApiRole::admin()) };
+    assert!(matches!(cluster.refused(change(admin, Expect::Any)), Refusal::Invalid(_)));
 }
 
 #[test]
