@@ -3,7 +3,7 @@ use crate::abi::{
 };
 use crate::config::XdpMode;
 use crate::error::{DataplaneError, chain};
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
 use aya::programs::xdp::{XdpLink, XdpMode as AyaXdpMode};
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// Grows when the layout of a map or the meaning of a field changes: maps of another layout are not
 /// taken over but made anew, with the fences shut.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 /// Preference of our filters in clsact; away from the low numbers that others pick.
 const FILTER_PRIORITY: u16 = 182;
 const FILTER_HANDLE: u16 = 1;
@@ -38,6 +38,9 @@ pub(crate) struct Maps {
     pub(crate) flows: Array<MapData, Flows>,
     pub(crate) bases: HashMap<MapData, u32, BaseValue>,
     pub(crate) drops: PerCpuArray<MapData, u64>,
+    pub(crate) bans: LpmTrie<MapData, [u8; 4], u32>,
+    /// Sources that are nobody's, with when they were noted.
+    pub(crate) unknown: HashMap<MapData, UpKey, u64>,
 }
 
 /// Slot to end of the quorum lease, in ns of `CLOCK_BOOTTIME`.
@@ -85,6 +88,8 @@ pub(crate) fn load(pin_dir: &Path) -> Result<(Programs, Maps, Fences), Dataplane
         flows: take(&mut ebpf, "session_flows")?,
         bases: take(&mut ebpf, "counter_bases")?,
         drops: take(&mut ebpf, "drop_counts")?,
+        bans: take(&mut ebpf, "bans")?,
+        unknown: take(&mut ebpf, "unknown_sources")?,
     };
     let fences = take(&mut ebpf, "fences")?;
     Ok((Programs { ebpf, pins }, maps, fences))

@@ -1,6 +1,6 @@
 //! What an applied entry changed: the stream that the data plane, accounting and the API watch.
 
-use model::{DownReason, Epoch, GroupId, NodeId, Revision, Session, SessionId, UnixMs};
+use model::{DownReason, Epoch, GroupId, Ipv4Net, NodeId, Revision, Session, SessionId, UnixMs};
 use std::sync::Arc;
 
 /// One change of the replicated state.
@@ -8,7 +8,8 @@ use std::sync::Arc;
 pub enum Change {
     /// A session began.
     SessionUp(Arc<Session>),
-    /// A session goes on with other values; its id, group, attachment and address never change.
+    /// A session goes on with other values; its id, group and address never change, and its
+    /// attachment only when it is a static subscriber's.
     SessionChanged(Arc<Session>),
     /// A session ended.
     SessionDown {
@@ -40,6 +41,8 @@ pub enum Change {
     ApiUserChanged(String),
     /// The cluster was made, its level was raised, or its join tokens changed.
     ClusterChanged,
+    /// A network was banned, or a ban of it was lifted.
+    BanChanged(Ipv4Net),
 }
 
 impl Change {
@@ -57,6 +60,7 @@ impl Change {
             Self::SubscriberChanged(_) => "subscriber_changed",
             Self::ApiUserChanged(_) => "api_user_changed",
             Self::ClusterChanged => "cluster_changed",
+            Self::BanChanged(_) => "ban_changed",
         }
     }
 
@@ -73,7 +77,8 @@ impl Change {
             | Self::NodeChanged(_)
             | Self::SubscriberChanged(_)
             | Self::ApiUserChanged(_)
-            | Self::ClusterChanged => None,
+            | Self::ClusterChanged
+            | Self::BanChanged(_) => None,
         }
     }
 }

@@ -5,19 +5,21 @@
 
 mod codec;
 mod convert;
+mod policy;
 pub(crate) mod proto;
 mod reply;
 #[cfg(test)]
 mod tests;
 
 use model::{
-    ApiUser, Attachment, ClusterId, DownReason, Epoch, Group, GroupId, Node, NodeId, NodeRole,
-    Pool, Rate, Secret, SessionId, Subscriber, UnixMs,
+    ApiUser, Attachment, BanScope, ClusterId, DownReason, Epoch, Group, GroupId, Ipv4Net, Node,
+    NodeId, NodeRole, Pool, Rate, Secret, SessionId, Subscriber, UnixMs,
 };
 use prost::Message as _;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+pub use policy::{PutStatic, StaticEdit};
 pub use reply::{OpReply, Refusal, Reply};
 
 /// The replicated level that this build understands; a node stops when the cluster's level passes
@@ -102,7 +104,7 @@ pub enum Command {
         /// Its new rate.
         rate: Rate,
     },
-    /// Ends a session, on an operator's word.
+    /// Ends a session, on an operator's word. A static subscriber stays, and is looked for anew.
     Disconnect {
         /// The session.
         session: SessionId,
@@ -132,6 +134,32 @@ pub enum Command {
     RaiseLevel {
         /// The new level.
         level: u32,
+    },
+    /// Adds a static subscriber, or changes the one with that address.
+    PutStatic(PutStatic),
+    /// Forgets a static subscriber.
+    RemoveStatic(Ipv4Addr),
+    /// Changes one thing of a static subscriber and leaves the rest as others may just have set it.
+    EditStatic {
+        /// Its address.
+        address: Ipv4Addr,
+        /// What changes.
+        edit: StaticEdit,
+    },
+    /// Bans a network; a ban that is there already stays as it is. Refused when it would cut off a
+    /// member of the cluster.
+    PutBan {
+        /// The network.
+        network: Ipv4Net,
+        /// Which of its packets.
+        scope: BanScope,
+    },
+    /// Lifts a ban.
+    RemoveBan {
+        /// The network, as it was banned.
+        network: Ipv4Net,
+        /// Which of its packets.
+        scope: BanScope,
     },
 }
 
@@ -219,6 +247,13 @@ pub enum SessionOp {
         /// Its pool.
         pool: String,
     },
+    /// A static subscriber was heard, for the first time or at another place.
+    StaticSeen {
+        /// Its address.
+        address: Ipv4Addr,
+        /// Where it was heard.
+        attachment: Attachment,
+    },
 }
 
 impl SessionOp {
@@ -231,6 +266,7 @@ impl SessionOp {
             Self::LeaseRenew { .. } => "lease_renew",
             Self::Down { .. } => "down",
             Self::Decline { .. } => "decline",
+            Self::StaticSeen { .. } => "static_seen",
         }
     }
 }
@@ -259,6 +295,11 @@ impl Command {
             Self::PutJoinToken { .. } => "put_join_token",
             Self::UseJoinToken { .. } => "use_join_token",
             Self::RaiseLevel { .. } => "raise_level",
+            Self::PutStatic(_) => "put_static",
+            Self::RemoveStatic(_) => "remove_static",
+            Self::EditStatic { .. } => "edit_static",
+            Self::PutBan { .. } => "put_ban",
+            Self::RemoveBan { .. } => "remove_ban",
         }
     }
 

@@ -14,8 +14,8 @@ mod store;
 
 pub use change::{Change, ChangeBatch};
 pub use command::{
-    Bootstrap, Command, CommandError, Entry, LEVEL_SUPPORTED, OpReply, Refusal, Reply,
-    SessionBatch, SessionOp,
+    Bootstrap, Command, CommandError, Entry, LEVEL_SUPPORTED, OpReply, PutStatic, Refusal, Reply,
+    SessionBatch, SessionOp, StaticEdit,
 };
 pub use identity::{
     ClusterCa, Identity, IdentityError, JoinRequest, NodeCertificate, fingerprint, node_name,

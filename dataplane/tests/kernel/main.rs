@@ -5,6 +5,7 @@
 mod forwarding;
 mod frame;
 mod lab;
+mod policy;
 mod programming;
 mod shaping;
 mod silence;

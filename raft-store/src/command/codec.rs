@@ -3,6 +3,7 @@
 use super::convert::{
     attachment, key32, narrow, reason, reason_number, required, role, role_number,
 };
+use super::policy::{ban_message, ban_rule, edit, edit_message};
 use super::proto::{self, command::Kind, op_reply, reply, session_op::Kind as OpKind};
 use super::{
     Bootstrap, Command, CommandError, Entry, OpReply, Refusal, Reply, SessionBatch, SessionOp,
@@ -112,6 +113,13 @@ impl From<&Command> for proto::Command {
                 node: Some(node.into()),
             }),
             Command::RaiseLevel { level } => Kind::RaiseLevel(*level),
+            Command::PutStatic(put) => Kind::PutStatic(put.into()),
+            Command::RemoveStatic(address) => Kind::RemoveStatic((*address).into()),
+            Command::EditStatic { address, edit } => {
+                Kind::EditStatic(edit_message(*address, *edit))
+            }
+            Command::PutBan { network, scope } => Kind::PutBan(ban_message(*network, *scope)),
+            Command::RemoveBan { network, scope } => Kind::RemoveBan(ban_message(*network, *scope)),
         };
         Self { kind: Some(kind) }
     }
@@ -157,6 +165,20 @@ impl TryFrom<proto::Command> for Command {
                 node: required(node, "use_join_token.node")?.try_into()?,
             },
             Kind::RaiseLevel(level) => Self::RaiseLevel { level },
+            Kind::PutStatic(put) => Self::PutStatic(put.try_into()?),
+            Kind::RemoveStatic(address) => Self::RemoveStatic(address.into()),
+            Kind::EditStatic(message) => {
+                let (address, edit) = edit(message)?;
+                Self::EditStatic { address, edit }
+            }
+            Kind::PutBan(rule) => {
+                let (network, scope) = ban_rule(rule)?;
+                Self::PutBan { network, scope }
+            }
+            Kind::RemoveBan(rule) => {
+                let (network, scope) = ban_rule(rule)?;
+                Self::RemoveBan { network, scope }
+            }
         })
     }
 }
@@ -237,6 +259,12 @@ impl From<&SessionOp> for proto::SessionOp {
             SessionOp::Decline { address, pool } => {
                 OpKind::Decline(proto::Decline { address: (*address).into(), pool: pool.clone() })
             }
+            SessionOp::StaticSeen { address, attachment } => {
+                OpKind::StaticSeen(proto::StaticSeen {
+                    address: (*address).into(),
+                    attachment: Some(attachment.into()),
+                })
+            }
         };
         Self { kind: Some(kind) }
     }
@@ -279,6 +307,10 @@ impl TryFrom<proto::SessionOp> for SessionOp {
             OpKind::Decline(proto::Decline { address, pool }) => {
                 Self::Decline { address: address.into(), pool }
             }
+            OpKind::StaticSeen(seen) => Self::StaticSeen {
+                address: seen.address.into(),
+                attachment: attachment(seen.attachment, "static_seen.attachment")?,
+            },
         })
     }
 }
@@ -375,6 +407,9 @@ impl From<&Refusal> for proto::Refusal {
             Refusal::InUse(by) => (K::InUse, 0, by.as_str()),
             Refusal::SequenceTooOld => (K::SequenceTooOld, 0, ""),
             Refusal::Invalid(why) => (K::Invalid, 0, why.as_str()),
+            Refusal::UnknownStatic => (K::UnknownStatic, 0, ""),
+            Refusal::UnknownBan => (K::UnknownBan, 0, ""),
+            Refusal::BoundElsewhere => (K::BoundElsewhere, 0, ""),
         };
         Self { kind: kind.into(), number, text: text.to_owned() }
     }
@@ -410,6 +445,9 @@ impl TryFrom<proto::Refusal> for Refusal {
             K::InUse => Self::InUse(text),
             K::SequenceTooOld => Self::SequenceTooOld,
             K::Invalid => Self::Invalid(text),
+            K::UnknownStatic => Self::UnknownStatic,
+            K::UnknownBan => Self::UnknownBan,
+            K::BoundElsewhere => Self::BoundElsewhere,
         })
     }
 }

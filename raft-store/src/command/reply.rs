@@ -130,6 +130,15 @@ pub enum Refusal {
     /// A value makes no sense.
     #[error("invalid: {0}")]
     Invalid(String),
+    /// There is no static subscriber with that address.
+    #[error("no such static subscriber")]
+    UnknownStatic,
+    /// There is no such ban.
+    #[error("no such ban")]
+    UnknownBan,
+    /// The address is bound to another MAC address or line.
+    #[error("the address is bound to another MAC address or line")]
+    BoundElsewhere,
 }
 
 impl Refusal {
@@ -157,6 +166,9 @@ impl Refusal {
             Self::InUse(_) => "in_use",
             Self::SequenceTooOld => "sequence_too_old",
             Self::Invalid(_) => "invalid",
+            Self::UnknownStatic => "unknown_static",
+            Self::UnknownBan => "unknown_ban",
+            Self::BoundElsewhere => "bound_elsewhere",
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{Cluster, JoinToken, State};
 use crate::command::proto::{self, SnapshotMeta};
 use crate::command::{CommandError, Reply};
 use model::{
-    ApiUser, ClusterId, Epoch, Group, GroupId, Node, NodeId, Pool, Revision, Secret, Session,
+    ApiUser, Ban, ClusterId, Epoch, Group, GroupId, Node, NodeId, Pool, Revision, Secret, Session,
     SessionKind, Subscriber, UnixMs,
 };
 use prost::Message;
@@ -31,6 +31,7 @@ const DECLINED: u32 = 9;
 const POOLS: u32 = 10;
 const SESSIONS: u32 = 11;
 const CLIENTS: u32 = 12;
+const BANS: u32 = 22;
 
 /// A run of records of one kind. A kind may have several sections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +128,7 @@ impl State {
             (POOLS, records(self.pools.values(), pool_message)),
             (SESSIONS, records(self.sessions(), |session| proto::Session::from(&**session))),
             (CLIENTS, records(self.clients.iter(), window_message)),
+            (BANS, records(self.bans(), |ban| proto::SnapshotBan::from(&ban))),
         ]
         .into_iter()
         .peekable();
@@ -247,6 +249,7 @@ impl State {
                 let client_id = &lease.client_id;
                 self.lease_by_client(session.group, client_id, &session.attachment).is_none()
             }
+            SessionKind::Static(_) => true, // its address is checked below
         };
         let pool = self.pools.get(&session.pool);
         let known = pool.is_some_and(|state| {
@@ -376,6 +379,12 @@ impl Loader {
             POOLS => self.pools.push(read_message(kind, bytes)?),
             SESSIONS => self.sessions.push(read::<proto::Session, _>(kind, bytes)?),
             CLIENTS => state.load_window(read_message(kind, bytes)?)?,
+            BANS => {
+                let ban: Ban = read::<proto::SnapshotBan, _>(kind, bytes)?;
+                if state.bans.insert((ban.network, ban.scope), ban.since).is_some() {
+                    return contradiction(format!("the ban of {} comes twice", ban.network));
+                }
+            }
             _ => return Err(SnapshotError::UnknownSection(kind)),
         }
         Ok(())

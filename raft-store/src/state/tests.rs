@@ -5,6 +5,7 @@ mod config;
 mod fixture;
 mod lockstep;
 mod members;
+mod policy;
 mod replays;
 mod sessions;
 mod snapshots;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 fn expires(session: &Session) -> u64 {
     match &session.kind {
         SessionKind::Dhcp(lease) => lease.expires_at.as_secs(),
-        SessionKind::Pppoe(_) => panic!("no lease: {session:?}"),
+        SessionKind::Pppoe(_) | SessionKind::Static(_) => panic!("no lease: {session:?}"),
     }
 }
 
@@ -24,7 +24,8 @@ fn downs(cluster: &Cluster) -> Vec<(SessionId, DownReason)> {
         | Change::NodeChanged(_)
         | Change::SubscriberChanged(_)
         | Change::ApiUserChanged(_)
-        | Change::ClusterChanged => None,
+        | Change::ClusterChanged
+        | Change::BanChanged(_) => None,
     };
     cluster.changes.iter().filter_map(down).collect()
 }
