@@ -196,7 +196,7 @@ impl Counters {
 }
 
 /// What a reconciliation found and repaired, in kernel objects: tc programs, map entries,
-/// classes, NAT elements, routes.
+/// classes, NAT elements, routes, bans.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drift {
     /// Wanted, but not there.
@@ -208,6 +208,16 @@ pub struct Drift {
 }
 
 impl Drift {
+    /// Returns the sums.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            missing: self.missing.saturating_add(other.missing),
+            stale: self.stale.saturating_add(other.stale),
+            changed: self.changed.saturating_add(other.changed),
+        }
+    }
+
     /// Whether the kernel held exactly what was wanted.
     #[must_use]
     pub fn is_none(self) -> bool {

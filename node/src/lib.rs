@@ -16,6 +16,8 @@ pub mod members;
 pub mod metrics;
 pub mod ownership;
 pub mod peer;
+pub mod policy;
 pub mod programmer;
 pub mod proposer;
 pub mod service;
+pub mod waiting;
