@@ -4,6 +4,7 @@ pub mod bench;
 pub mod chaos;
 pub mod demo;
 pub mod lab;
+pub mod policy;
 pub mod scenario;
 pub mod sim;
 pub mod vrrp_sim;

@@ -9,6 +9,7 @@ mod log;
 mod metrics;
 mod net;
 mod raft;
+mod remote;
 mod state;
 mod store;
 
@@ -23,6 +24,7 @@ pub use identity::{
 };
 pub use metrics::{LatencySummary, StoreMetrics};
 pub use raft::feed::{ChangeFeed, Gone};
+pub use remote::Remote;
 pub use state::{JoinToken, NatUsage, PoolUsage, SID_MAX, Section, SnapshotError, State};
 pub use store::{
     CallError, Clock, Committed, Engine, InitializeError, MemberError, Membership, OpenError,

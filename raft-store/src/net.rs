@@ -12,7 +12,7 @@ mod snapshot;
 mod tests;
 
 pub(crate) use network::Factory;
-pub(crate) use peers::{Client, Lane, Peers, was_never_sent};
+pub(crate) use peers::{Client, Lane, Peers, was_never_sent, within};
 pub(crate) use server::serve;
 
 use std::time::Duration;

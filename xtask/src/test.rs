@@ -31,6 +31,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     report.step("doc tests", steps::doc);
     report.step("fuzz corpus", steps::fuzz);
     report.step("lab: demo", |notes| steps::demo(built, notes));
+    report.step("lab: policy", |notes| steps::policy(built, notes));
     if !options.fast {
         report.step("lab: chaos", |notes| steps::chaos(built, notes));
     }

@@ -1,7 +1,7 @@
 //! The lab's program; `cargo xtask` builds and runs it.
 
 use anyhow::Result;
-use chaos_tests::{bench, chaos, demo, lab::topology};
+use chaos_tests::{bench, chaos, demo, lab::topology, policy};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -20,6 +20,8 @@ enum Task {
     BenchFailover(bench::FailoverArgs),
     /// Seeded random faults, with everything checked.
     Chaos(chaos::ChaosArgs),
+    /// Static subscribers, bindings, bans and rates on the wire, before and after a takeover.
+    Policy(policy::PolicyArgs),
     /// Remove what a lab left behind.
     Clean,
 }
@@ -53,6 +55,7 @@ fn run(task: Task) -> Result<()> {
                 Task::Demo(args) => demo::run(args).await,
                 Task::BenchFailover(args) => bench::failover(args).await,
                 Task::Chaos(args) => chaos::run(args).await,
+                Task::Policy(args) => policy::run(args).await,
                 Task::Clean => Ok(()),
             }
         };

@@ -54,15 +54,16 @@ impl StaticAccess {
             }
             return;
         };
+        if session.group == wire.group && session.attachment == from {
+            return;
+        }
         let SessionKind::Static(fixed) = session.kind else {
             return self.counters.add("source_refused", "held_by_another");
         };
         if session.group != wire.group {
             return self.counters.add("source_refused", "other_group");
         }
-        if session.attachment != from {
-            self.learn(wire, address, from, session.attachment, fixed, now);
-        }
+        self.learn(wire, address, from, session.attachment, fixed, now);
     }
 
     fn learn(

@@ -200,3 +200,29 @@ fn a_place_that_did_not_get_into_the_log_is_proposed_again() {
     bench.frame(&arp(MAC, ADDRESS, GATEWAY));
     assert_eq!(bench.place(), place(MAC));
 }
+
+#[test]
+fn a_leased_address_is_learnt_from_nobody_and_its_holder_is_no_intruder() {
+    let mut bench = Bench::new(254);
+    let op = SessionOp::LeaseGrant {
+        attachment: place(MAC),
+        client_id: vec![],
+        hostname: String::new(),
+        relay_info: vec![],
+        address: Some(ADDRESS),
+        lease_s: 60,
+        pool: None,
+    };
+    bench.run(Command::Sessions(SessionBatch {
+        group: GROUP,
+        node: ME,
+        epoch: EPOCH,
+        ops: vec![op],
+    }));
+    bench.frame(&arp(MAC, ADDRESS, GATEWAY));
+    assert_eq!(bench.counted("source_refused", "held_by_another"), 0);
+    bench.frame(&arp(OTHER_MAC, ADDRESS, GATEWAY));
+    assert_eq!(bench.counted("source_refused", "held_by_another"), 1);
+    assert_eq!(bench.state.session_by_address(ADDRESS).unwrap().attachment, place(MAC));
+    assert_eq!(bench.waiting(), []);
+}
