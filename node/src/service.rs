@@ -105,6 +105,8 @@ fn refused(refusal: &Refusal) -> ApiError {
         Refusal::UnknownGroup => ApiError::not_found("group"),
         Refusal::UnknownPool => ApiError::not_found("pool"),
         Refusal::UnknownNode => ApiError::not_found("member"),
+        Refusal::UnknownStatic => ApiError::not_found("static subscriber"),
+        Refusal::UnknownBan => ApiError::not_found("ban"),
         Refusal::UnknownSubscriber | Refusal::UnknownApiUser => ApiError::not_found("user"),
         Refusal::DocumentUnknown { collection, .. } => ApiError::not_found(collection.label()),
         Refusal::InvalidToken => ApiError::Unauthorized,
@@ -120,6 +122,7 @@ fn refused(refusal: &Refusal) -> ApiError {
         | Refusal::NotADataNode
         | Refusal::LevelTooLow
         | Refusal::InUse(_)
+        | Refusal::BoundElsewhere
         | Refusal::SequenceTooOld
         | Refusal::DocumentConflict { .. }
         | Refusal::CollectionFull { .. } => ApiError::conflict(refusal.to_string()),

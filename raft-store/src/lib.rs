@@ -10,6 +10,7 @@ mod log;
 mod metrics;
 mod net;
 mod raft;
+mod remote;
 mod state;
 mod store;
 mod vault;
@@ -17,7 +18,8 @@ mod vault;
 pub use change::{Change, ChangeBatch};
 pub use command::{
     Bootstrap, Command, CommandError, DocKey, DocumentBatch, DocumentOp, Entry, Expect,
-    LEVEL_DOCUMENTS, LEVEL_SUPPORTED, OpReply, Refusal, Reply, SessionBatch, SessionOp,
+    LEVEL_DOCUMENTS, LEVEL_POLICY, LEVEL_SUPPORTED, OpReply, PutStatic, Refusal, Reply,
+    SessionBatch, SessionOp, StaticEdit,
 };
 pub use identity::{
     ClusterCa, Identity, IdentityError, JoinRequest, NodeCertificate, fingerprint, node_name,
@@ -26,6 +28,7 @@ pub use identity::{
 pub use log::DiskHealth;
 pub use metrics::{LatencySummary, StoreMetrics};
 pub use raft::feed::{ChangeFeed, Gone};
+pub use remote::Remote;
 pub use state::{Document, JoinToken, NatUsage, PoolUsage, SID_MAX, Section, SnapshotError, State};
 pub use store::{
     CallError, Clock, Committed, Engine, InitializeError, MemberError, Membership, OpenError,

@@ -241,7 +241,7 @@ impl Service for Fake {
             u64::try_from(count).unwrap()
         };
         let (pppoe, dhcp) = (of(GroupService::Pppoe), of(GroupService::Dhcp));
-        Ok((SubscriberTotals { total: pppoe + dhcp, pppoe, dhcp }, meta))
+        Ok((SubscriberTotals { total: pppoe + dhcp, pppoe, dhcp, statics: 0 }, meta))
     }
 
     async fn subscriber(&self, id: SessionId, level: ReadLevel) -> Reply<SubscriberDetail> {
@@ -309,7 +309,7 @@ impl Service for Fake {
                 epoch: Epoch(state.epoch),
                 fence: Some(Fence::Open),
                 revision: Revision(state.revision),
-                sessions: SessionCounts { pppoe: 2, dhcp: 1 },
+                sessions: SessionCounts { pppoe: 2, dhcp: 1, statics: 0 },
                 nodes: vec![ready("bng1"), ready("bng2")],
             }],
         })

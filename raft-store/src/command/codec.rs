@@ -4,6 +4,7 @@ use super::convert::{
     attachment, key32, narrow, reason, reason_number, required, role, role_number,
 };
 use super::document::collection;
+use super::policy::{ban_message, ban_rule, edit, edit_message};
 use super::proto::{self, command::Kind, op_reply, reply, session_op::Kind as OpKind};
 use super::{
     Bootstrap, Command, CommandError, Entry, OpReply, Refusal, Reply, SessionBatch, SessionOp,
@@ -124,6 +125,13 @@ impl From<&Command> for proto::Command {
             }),
             Command::RaiseLevel { level } => Kind::RaiseLevel(*level),
             Command::Documents(batch) => Kind::Documents(batch.into()),
+            Command::PutStatic(put) => Kind::PutStatic(put.into()),
+            Command::RemoveStatic(address) => Kind::RemoveStatic((*address).into()),
+            Command::EditStatic { address, edit } => {
+                Kind::EditStatic(edit_message(*address, *edit))
+            }
+            Command::PutBan { network, scope } => Kind::PutBan(ban_message(*network, *scope)),
+            Command::RemoveBan { network, scope } => Kind::RemoveBan(ban_message(*network, *scope)),
         };
         Self { kind: Some(kind) }
     }
@@ -173,6 +181,20 @@ impl TryFrom<proto::Command> for Command {
             Kind::LeveledBootstrap(proto::LeveledBootstrap { bootstrap, level }) => {
                 let bootstrap = required(bootstrap, "leveled_bootstrap.bootstrap")?;
                 Self::Bootstrap(Box::new(Bootstrap { level, ..bootstrap.try_into()? }))
+            }
+            Kind::PutStatic(put) => Self::PutStatic(put.try_into()?),
+            Kind::RemoveStatic(address) => Self::RemoveStatic(address.into()),
+            Kind::EditStatic(message) => {
+                let (address, edit) = edit(message)?;
+                Self::EditStatic { address, edit }
+            }
+            Kind::PutBan(rule) => {
+                let (network, scope) = ban_rule(rule)?;
+                Self::PutBan { network, scope }
+            }
+            Kind::RemoveBan(rule) => {
+                let (network, scope) = ban_rule(rule)?;
+                Self::RemoveBan { network, scope }
             }
         })
     }
@@ -254,6 +276,12 @@ impl From<&SessionOp> for proto::SessionOp {
             SessionOp::Decline { address, pool } => {
                 OpKind::Decline(proto::Decline { address: (*address).into(), pool: pool.clone() })
             }
+            SessionOp::StaticSeen { address, attachment } => {
+                OpKind::StaticSeen(proto::StaticSeen {
+                    address: (*address).into(),
+                    attachment: Some(attachment.into()),
+                })
+            }
         };
         Self { kind: Some(kind) }
     }
@@ -296,6 +324,10 @@ impl TryFrom<proto::SessionOp> for SessionOp {
             OpKind::Decline(proto::Decline { address, pool }) => {
                 Self::Decline { address: address.into(), pool }
             }
+            OpKind::StaticSeen(seen) => Self::StaticSeen {
+                address: seen.address.into(),
+                attachment: attachment(seen.attachment, "static_seen.attachment")?,
+            },
         })
     }
 }
@@ -407,6 +439,9 @@ impl From<&Refusal> for proto::Refusal {
             Refusal::CollectionFull { collection } => {
                 (K::CollectionFull, collection.number().into(), "")
             }
+            Refusal::UnknownStatic => (K::UnknownStatic, 0, ""),
+            Refusal::UnknownBan => (K::UnknownBan, 0, ""),
+            Refusal::BoundElsewhere => (K::BoundElsewhere, 0, ""),
         };
         Self { kind: kind.into(), number, text: text.to_owned(), revision: modified }
     }
@@ -454,6 +489,9 @@ impl TryFrom<proto::Refusal> for Refusal {
             },
             K::DocumentUnknown => Self::DocumentUnknown { collection: of(value)?, key: text },
             K::CollectionFull => Self::CollectionFull { collection: of(value)? },
+            K::UnknownStatic => Self::UnknownStatic,
+            K::UnknownBan => Self::UnknownBan,
+            K::BoundElsewhere => Self::BoundElsewhere,
         })
     }
 }
