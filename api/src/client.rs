@@ -1,5 +1,6 @@
 mod calls;
 mod config;
+mod policy;
 mod tls;
 
 use crate::service::ReadLevel;

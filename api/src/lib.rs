@@ -18,7 +18,10 @@ pub use client::{Answer, Client, ClientConfig, ClientError, TlsTrust};
 pub use error::ApiError;
 pub use openapi::openapi;
 pub use router::router;
-pub use service::{BootstrapAuth, Caller, ConfigService, Meta, ReadLevel, Reply, Service};
+pub use service::{
+    BootstrapAuth, Caller, ConfigService, KeyRefusal, Meta, PolicyService, ReadLevel, Reply,
+    Service,
+};
 pub use ticket::{JoinTicket, TicketError};
 
 /// The types of the domain that stand in requests and answers.

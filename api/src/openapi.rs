@@ -2,7 +2,7 @@ use crate::routes;
 use crate::types::ErrorBody;
 use crate::{IDEMPOTENCY_HEADER, REVISION_HEADER};
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
     ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Required, ResponseBuilder, Type,
 };
@@ -18,10 +18,12 @@ use utoipa::{Modify, OpenApi};
     tags(
         (name = "auth", description = "Tokens"),
         (name = "subscribers", description = "Sessions"),
+        (name = "policy", description = "Static subscribers, bans, sources that wait"),
         (name = "cluster", description = "Members, init, join"),
         (name = "groups", description = "Redundancy groups: who owns what"),
         (name = "system", description = "This node"),
         (name = "configuration", description = "Candidate, running and archived configuration"),
+        (name = "purenas", description = "The PureNAS dialect: GET changes things; a refusal is a 200 with `error`, or with `success` false"),
     ),
 )]
 struct Document;
@@ -52,6 +54,9 @@ impl Modify for Common {
             "bootstrap",
             bearer("opaque", "The file `bootstrap-token` in the data directory of the node"),
         );
+        let about = "`api.purenas_key` of the node that is asked";
+        let key = ApiKeyValue::with_description("key", about);
+        components.add_security_scheme("purenas_key", SecurityScheme::ApiKey(ApiKey::Query(key)));
         for item in document.paths.paths.values_mut() {
             for (operation, is_write) in operations(item) {
                 complete(operation, is_write);
@@ -80,7 +85,7 @@ fn complete(operation: &mut Operation, is_write: bool) {
             .enum_values(Some(["linearizable", "local"]))
             .default(Some("linearizable".into()));
         let is_listed = |tag: &str| operation.tags.iter().flatten().any(|t| t == tag);
-        let about = if is_listed("subscribers") {
+        let about = if is_listed("subscribers") || is_listed("policy") {
             "`local` answers from this node without asking the leader"
         } else {
             "Without effect: this is always the view of the node that answers"

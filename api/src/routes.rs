@@ -5,6 +5,8 @@ pub(crate) mod auth;
 pub(crate) mod cluster;
 pub(crate) mod config;
 pub(crate) mod groups;
+pub(crate) mod policy;
+pub(crate) mod purenas;
 pub(crate) mod subscribers;
 pub(crate) mod system;
 
@@ -26,6 +28,8 @@ pub(crate) fn ordinary<S: Service>() -> Routes<S> {
         .merge(config::routes())
         .merge(cluster::routes())
         .merge(groups::routes())
+        .merge(policy::routes())
+        .merge(purenas::routes())
 }
 
 /// The documents of all files, in the order in which readers should meet them.
@@ -33,9 +37,11 @@ pub(crate) fn documented() -> Vec<OpenApi> {
     vec![
         auth::Documented::openapi(),
         subscribers::Documented::openapi(),
+        policy::Documented::openapi(),
         cluster::Documented::openapi(),
         groups::Documented::openapi(),
         system::Documented::openapi(),
         config::Documented::openapi(),
+        purenas::Documented::openapi(),
     ]
 }

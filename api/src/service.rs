@@ -1,6 +1,8 @@
 mod config;
+mod policy;
 
 pub use config::ConfigService;
+pub use policy::{KeyRefusal, PolicyService};
 
 use crate::error::ApiError;
 use crate::types::{
@@ -69,7 +71,7 @@ pub struct BootstrapAuth {
 ///
 /// The router has checked credentials, roles and the shape of bodies before it calls; what needs
 /// the replicated state is checked here. Implementations write plain `async fn`s.
-pub trait Service: ConfigService + Send + Sync + 'static {
+pub trait Service: ConfigService + PolicyService + Send + Sync + 'static {
     // Called for every request; must not wait.
 
     /// Replicated wall time, for the lifetime of tokens.

@@ -8,6 +8,8 @@ mod cluster;
 pub mod config;
 mod envelope;
 mod init;
+pub mod policy;
+pub mod purenas;
 mod subscriber;
 mod system;
 

@@ -113,7 +113,8 @@ async fn a_login_answers_flat_and_its_token_works() {
     let token = token.as_str().unwrap();
     let path = "/api/v1/subscribers/summary";
     let reply = site.ask("GET", path, token, "").await;
-    let want = json!({ "status": "ok", "data": { "total": 3, "pppoe": 2, "dhcp": 1 } });
+    let want =
+        json!({ "status": "ok", "data": { "total": 3, "pppoe": 2, "dhcp": 1, "static": 0 } });
     assert_eq!(reply.json(), want);
 
     site.fake.state().now = fake::START.plus_secs(3600);
@@ -208,14 +209,26 @@ fn operations() -> Vec<(String, String, String)> {
     let mut all = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
+            let known = [
+                ("{id}", "1"),
+                ("{name}", "south"),
+                ("{version}", "7"),
+                ("{address}", "172.16.0.4"),
+                ("{ip}", "172.16.0.4"),
+                ("{mac}", "02:00:00:00:00:01"),
+                ("{down}", "1000"),
+                ("{up}", "500"),
+                ("{scope}", "all"),
+                ("{network}", "198.51.100.7"),
+            ];
             let path =
-                path.replace("{id}", "1").replace("{name}", "south").replace("{version}", "7");
+                known.iter().fold(path.clone(), |path, (name, value)| path.replace(name, value));
             let scheme = &operation["security"][0];
             let scheme = scheme.as_object().and_then(|o| o.keys().next().cloned());
             all.push((method.to_uppercase(), path, scheme.unwrap_or_default()));
         }
     }
-    assert_eq!(all.len(), 31, "a new endpoint must be named in the tests");
+    assert_eq!(all.len(), 55, "a new endpoint must be named in the tests");
     all
 }
 
@@ -243,6 +256,12 @@ async fn every_operation_of_the_document_checks_its_credential() {
             }
             ("bootstrap", _) => {
                 assert_eq!(stranger.code(), (409, "already_initialised".into()), "{row}");
+            }
+            ("purenas_key", "GET") => {
+                for reply in [stranger, forged, reader] {
+                    assert_eq!(reply.status, 200, "{row}");
+                    assert_eq!(reply.json(), json!({ "error": "Unauthorized access" }), "{row}");
+                }
             }
             ("", "GET") => assert_eq!(stranger.status, 200, "{row}"),
             ("", _) => assert_eq!(stranger.code(), (415, "unsupported_media_type".into()), "{row}"),

@@ -2,7 +2,6 @@
 //! and after the owner was killed.
 
 mod ends;
-mod operator;
 
 use crate::lab::cluster::{Cluster, NodeName, Settings, eventually};
 use crate::lab::faults::Fault;
@@ -10,11 +9,11 @@ use crate::lab::topology::{self, Topology};
 use crate::lab::wire::Watcher;
 use crate::scenario::{DATA_NODES, spinner};
 use anyhow::{Result, anyhow, ensure};
+use api::types::RateRequest;
+use api::types::policy::WaitingSource;
 use dataplane::boottime_now;
 use ends::{Channel, Ends, Host, LARGE_PACKET_OCTETS, Shared, TARGET_2};
-use model::{BanScope, Ipv4Net, MacAddr, Rate, StaticSession};
-use operator::Operator;
-use raft_store::{Command, PutStatic, StaticEdit};
+use model::{BanScope, Ipv4Net, MacAddr, Rate};
 use serde_json::json;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -102,7 +101,6 @@ struct Run {
     /// Stops first: it watches what the others do.
     watcher: Watcher,
     ends: Ends,
-    operator: Operator,
     cluster: Cluster,
     rows: Vec<Row>,
     quiet: bool,
@@ -156,9 +154,8 @@ impl Run {
         let cluster = Cluster::start(Topology { nodes: DATA_NODES + 1 }, settings).await?;
         step.finish_with_message("cluster: 2 data nodes and a witness");
         let watcher = Watcher::start(DATA_NODES)?;
-        let operator = Operator::new(&cluster).await?;
         let ends = Ends::start(hosts())?;
-        Ok(Self { watcher, ends, operator, cluster, rows: Vec::new(), quiet })
+        Ok(Self { watcher, ends, cluster, rows: Vec::new(), quiet })
     }
 
     fn shared(&self) -> &Shared {
@@ -169,27 +166,32 @@ impl Run {
         self.shared().hosts[i]
     }
 
-    async fn put(&self, i: usize, fixed: StaticSession, rate: Option<Rate>) -> Result<()> {
-        let (group, address) = (self.operator.group, self.host(i).address);
-        let put = PutStatic { group, address, fixed, rate, seen: None };
-        self.operator.run(Command::PutStatic(put)).await
+    async fn allow(&self, i: usize, allowed: bool) -> Result<()> {
+        let address = self.host(i).address;
+        self.cluster.ask(async |c| c.allow(address, allowed).await).await?;
+        Ok(())
     }
 
-    async fn edit(&self, i: usize, edit: StaticEdit) -> Result<()> {
-        let address = self.host(i).address;
-        self.operator.run(Command::EditStatic { address, edit }).await
+    async fn ban(&self, (network, scope): (Ipv4Net, BanScope), banned: bool) -> Result<()> {
+        self.cluster.ask(async |c| c.ban(network, scope, banned).await).await?;
+        Ok(())
+    }
+
+    /// The sources that wait, as a node says that does not have to be the owner.
+    async fn waiting(&self, node: NodeName) -> Result<Vec<WaitingSource>> {
+        Ok(self.cluster.client(node).waiting().await?.data.sources)
     }
 
     /// Everybody but the strangers is let in and heard; then the policy is laid on, so that what is
     /// dropped later is a flow that lived.
     async fn set_up(&mut self) -> Result<()> {
-        let free = StaticSession { mac: None, line: None, allowed: true };
-        for i in [ALICE, CAROL, ERIN, FRANK, GINA] {
-            self.put(i, free, None).await?;
+        for i in [ALICE, BOB, CAROL, ERIN, FRANK, GINA, HENRY] {
+            self.allow(i, true).await?;
         }
-        let bound = StaticSession { mac: Some(self.host(BOB).mac), ..free };
-        self.put(BOB, bound, None).await?;
-        self.put(HENRY, free, Some(RATE)).await?;
+        let (bob, henry) = (self.host(BOB), self.host(HENRY).address);
+        self.cluster.ask(async |c| c.bind(bob.address, Some(bob.mac)).await).await?;
+        let rate = RateRequest { rate_down: RATE.down_bps, rate_up: RATE.up_bps };
+        self.cluster.ask(async |c| c.shape(henry, &rate).await).await?;
         for i in [ALICE, BOB, CAROL, ERIN, FRANK, GINA, HENRY] {
             for channel in [Channel::Up, Channel::Down, Channel::Ping, Channel::Gateway] {
                 self.flows(i, channel).await?;
@@ -197,9 +199,9 @@ impl Run {
         }
         self.flows(ALICE, Channel::Up2).await?;
         self.let_in().await?;
-        self.edit(CAROL, StaticEdit::Allow(false)).await?;
-        for (network, scope) in self.bans() {
-            self.operator.run(Command::PutBan { network, scope }).await?;
+        self.allow(CAROL, false).await?;
+        for ban in self.bans() {
+            self.ban(ban, true).await?;
         }
         for (i, channel) in SILENT {
             self.silent(i, channel).await?;
@@ -222,20 +224,13 @@ impl Run {
         let owner = self.cluster.owner().await?;
         let dave = self.host(DAVE);
         let seen = eventually("dave waits", PATIENCE, || async {
-            let waiting = self.operator.waiting(owner).await?;
-            waiting.into_iter().find(|w| w.address == dave.address).ok_or_else(|| anyhow!("no"))
+            let waiting = self.waiting(owner).await?;
+            waiting.into_iter().find(|w| w.ip_address == dave.address).ok_or_else(|| anyhow!("no"))
         })
         .await?;
-        ensure!(seen.attachment.mac == dave.mac, "dave is at {}", seen.attachment);
+        ensure!(seen.mac_address == dave.mac, "dave is at {}", seen.mac_address);
         self.silent(DAVE, Channel::Up).await?;
-        let put = PutStatic {
-            group: self.operator.group,
-            address: dave.address,
-            fixed: StaticSession { mac: None, line: None, allowed: true },
-            rate: None,
-            seen: Some(seen.attachment),
-        };
-        self.operator.run(Command::PutStatic(put)).await?;
+        self.allow(DAVE, true).await?;
         self.flows(DAVE, Channel::Up).await
     }
 
@@ -336,22 +331,21 @@ impl Run {
         .await
     }
 
-    /// The owner lists the stranger at its place and nobody who is known; the others have no list.
-    async fn waiting_list(&self) -> Result<()> {
-        let owner = self.cluster.owner().await?;
+    /// Every node that runs lists the stranger, at its place, and nobody who is known.
+    async fn waiting_list(&mut self) -> Result<()> {
         let zoe = self.host(ZOE);
-        eventually("zoe waits", PATIENCE, || async {
-            let waiting = self.operator.waiting(owner).await?;
-            let listed: Vec<_> = waiting.iter().map(|w| (w.address, w.attachment.mac)).collect();
-            ensure!(listed == [(zoe.address, zoe.mac)], "{listed:?} wait");
-            Ok(())
-        })
-        .await?;
-        let other = (0..DATA_NODES).map(NodeName).find(|n| *n != owner);
-        if let Some(other) = other
-            && let Ok(waiting) = self.operator.waiting(other).await
-        {
-            anyhow::bail!("{other} does not own the group and lists {waiting:?}");
+        for node in (0..self.cluster.nodes()).map(NodeName) {
+            if !self.cluster.is_running(node) {
+                continue;
+            }
+            eventually(&format!("{node} says that zoe waits"), PATIENCE, || async {
+                let waiting = self.waiting(node).await?;
+                let listed: Vec<_> =
+                    waiting.iter().map(|w| (w.ip_address, w.mac_address)).collect();
+                ensure!(listed == [(zoe.address, zoe.mac)], "{listed:?} wait");
+                Ok(())
+            })
+            .await?;
         }
         Ok(())
     }
@@ -420,16 +414,17 @@ impl Run {
 
     /// Takes the policy off again, at the new owner.
     async fn lift(&self) -> Result<()> {
-        self.edit(CAROL, StaticEdit::Allow(true)).await?;
-        for (network, scope) in self.bans() {
-            self.operator.run(Command::RemoveBan { network, scope }).await?;
+        self.allow(CAROL, true).await?;
+        for ban in self.bans() {
+            self.ban(ban, false).await?;
         }
         for i in [CAROL, ERIN, FRANK] {
             self.all_flow([Channel::Up, Channel::Down].map(|c| (i, c)).into_iter()).await?;
         }
         self.flows(GINA, Channel::Ping).await?;
         self.flows(ALICE, Channel::Up2).await?;
-        self.operator.run(Command::RemoveStatic(self.host(FRANK).address)).await?;
+        let frank = self.host(FRANK).address;
+        self.cluster.ask(async |c| c.remove_static(frank).await).await?;
         self.silent(FRANK, Channel::Up).await
     }
 

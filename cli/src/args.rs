@@ -3,6 +3,7 @@ use crate::config::ConfigCommand;
 use crate::error::CliError;
 use crate::group::GroupCommand;
 use crate::login::LoginArgs;
+use crate::policy::PolicyCommand;
 use crate::profile::Profile;
 use crate::session::SessionCommand;
 use api::model::Secret;
@@ -54,6 +55,9 @@ pub(crate) enum Command {
     /// Subscriber sessions.
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Static subscribers, bans, and sources that wait to be let in.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// The configuration of the cluster: candidate, commit, archive.
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -8,6 +8,7 @@ mod format;
 mod group;
 mod login;
 mod output;
+mod policy;
 mod profile;
 mod session;
 mod system;
@@ -41,6 +42,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Cluster(command) => cluster::run(&cli.global, command).await,
         Command::Group(command) => group::run(&cli.global, command).await,
         Command::Session(command) => session::run(&cli.global, command).await,
+        Command::Policy(command) => policy::run(&cli.global, command).await,
         Command::Config(command) => config::run(&cli.global, command).await,
         Command::Version => system::version(&cli.global).await,
         Command::Completions { shell } => system::completions(shell),

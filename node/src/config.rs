@@ -2,7 +2,7 @@
 //!
 //! What the cluster shares (groups, pools, users) is replicated and not in this file.
 
-use model::NodeRole;
+use model::{NodeRole, Secret};
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -67,6 +67,8 @@ pub struct Config {
     pub api_addr: SocketAddr,
     /// Certificate and key of the API; generated when absent.
     pub api_tls: Option<(PathBuf, PathBuf)>,
+    /// Opens the PureNAS dialect of the API; without one it is shut.
+    pub purenas_key: Option<Secret>,
     /// The packet side; `None` on a witness.
     pub dataplane: Option<DataplaneConfig>,
 }
@@ -189,6 +191,7 @@ struct RawApi {
     listen: Option<SocketAddr>,
     tls_cert: Option<Spanned<PathBuf>>,
     tls_key: Option<PathBuf>,
+    purenas_key: Option<Spanned<Secret>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -286,6 +289,8 @@ impl Config {
                 return Err(at(0, "api.tls_key", "needs api.tls_cert beside it".into()));
             }
         };
+        let purenas_key = purenas_key(raw.api.purenas_key)
+            .map_err(|(offset, p)| at(offset, "api.purenas_key", p))?;
         let dataplane = match (raw.node.role, raw.dataplane) {
             (NodeRole::Witness, Some(d)) => {
                 let problem =
@@ -316,6 +321,7 @@ impl Config {
             api_listen,
             api_addr: SocketAddr::new(address, api_listen.port()),
             api_tls,
+            purenas_key,
             dataplane,
         })
     }
@@ -328,6 +334,18 @@ fn disk_slow(set: Option<&Spanned<u64>>, profile: Profile) -> Result<Duration, (
     }
     let (min, max) = (DISK_SLOW_MS.start(), DISK_SLOW_MS.end());
     Err((ms.span().start, format!("{} is not within {min} to {max}", ms.get_ref())))
+}
+
+/// Shorter keys can be guessed, since whoever asks is not locked out.
+const PURENAS_KEY_CHARS_MIN: usize = 16;
+
+fn purenas_key(raw: Option<Spanned<Secret>>) -> Result<Option<Secret>, (usize, String)> {
+    match raw {
+        Some(key) if key.get_ref().expose().chars().count() < PURENAS_KEY_CHARS_MIN => {
+            Err((key.span().start, format!("has less than {PURENAS_KEY_CHARS_MIN} characters")))
+        }
+        other => Ok(other.map(Spanned::into_inner)),
+    }
 }
 
 /// Where the key is. A relative path would be another file after a start from elsewhere.
@@ -420,6 +438,16 @@ group = "g1"
     }
 
     #[test]
+    fn the_key_of_the_dialect_is_read_and_not_shown() {
+        let text = format!("{GOOD}[api]\npurenas_key = \"1234567890123456\"");
+        let cfg = Config::parse(&text, Path::new("bngd.toml")).unwrap();
+        assert_eq!(cfg.purenas_key, Some(Secret::new("1234567890123456")));
+        assert!(!format!("{cfg:?}").contains("1234567890123456"));
+        let none = Config::parse(GOOD, Path::new("bngd.toml")).unwrap();
+        assert_eq!(none.purenas_key, None);
+    }
+
+    #[test]
     fn an_error_names_the_key_and_the_line() {
         let rows = [
             (GOOD.replace("bng1", "BNG 1"), "bngd.toml:3: node.name:"),
@@ -435,6 +463,10 @@ group = "g1"
                 "bngd.toml:5: node.disk_slow_ms:",
             ),
             (GOOD.replace("core = \"core\"", "kor = 1"), "unknown field `kor`"),
+            (
+                GOOD.to_owned() + "[api]\npurenas_key = \"123456789012345\"",
+                "bngd.toml:13: api.purenas_key: has less than 16",
+            ),
             (GOOD.replace("group = \"g1\"", "group = \"g1\"\nport = 0"), "dataplane.access.port:"),
         ];
         for (text, want) in rows {

@@ -32,6 +32,9 @@ pub struct DevArgs {
     /// Password of the user `admin`.
     #[arg(long, env = "BNGD_DEV_PASSWORD", default_value = "tandem-dev")]
     pub password: String,
+    /// Opens the PureNAS dialect.
+    #[arg(long, env = "BNGD_DEV_PURENAS_KEY", hide_env_values = true)]
+    pub purenas_key: Option<String>,
 }
 
 /// Runs until Ctrl-C.
@@ -87,6 +90,7 @@ fn config(args: &DevArgs, data_dir: PathBuf) -> Config {
         api_listen: args.listen,
         api_addr: args.listen,
         api_tls: None,
+        purenas_key: args.purenas_key.clone().map(Secret::new),
         dataplane: Some(DataplaneConfig {
             simulated: true,
             access: vec![crate::config::AccessConfig {

@@ -20,7 +20,6 @@ pub mod members;
 pub mod metrics;
 pub mod ownership;
 pub mod peer;
-pub mod policy;
 pub mod programmer;
 pub mod proposer;
 pub mod service;

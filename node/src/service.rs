@@ -1,9 +1,10 @@
 //! The API contract carried out by this node.
 
 mod config;
+mod policy;
 mod view;
 
-pub(crate) use view::totals;
+pub(crate) use view::{interface, state_name, totals};
 
 use crate::clock;
 use crate::daemon::Daemon;

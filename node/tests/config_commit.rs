@@ -41,6 +41,7 @@ impl Node {
             data_dir: None,
             sessions: 2,
             password: "tandem-dev".into(),
+            purenas_key: None,
         };
         let daemon = dev::start(&args, data.path().join("node")).await.unwrap();
         Self { api: Api::new(daemon), _data: data }

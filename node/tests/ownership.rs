@@ -57,6 +57,7 @@ fn config(name: &str, role: NodeRole, dir: &std::path::Path) -> Config {
         api_listen: api,
         api_addr: api,
         api_tls: None,
+        purenas_key: None,
         dataplane: (role == NodeRole::Data).then_some(dataplane),
     }
 }

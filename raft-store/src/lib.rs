@@ -10,7 +10,6 @@ mod log;
 mod metrics;
 mod net;
 mod raft;
-mod remote;
 mod state;
 mod store;
 mod vault;
@@ -28,7 +27,6 @@ pub use identity::{
 pub use log::DiskHealth;
 pub use metrics::{LatencySummary, StoreMetrics};
 pub use raft::feed::{ChangeFeed, Gone};
-pub use remote::Remote;
 pub use state::{Document, JoinToken, NatUsage, PoolUsage, SID_MAX, Section, SnapshotError, State};
 pub use store::{
     CallError, Clock, Committed, Engine, InitializeError, MemberError, Membership, OpenError,

@@ -5,14 +5,10 @@
 mod cluster_common;
 
 use cluster_common::{Cluster, PATIENCE, TIMING, has, put, read, until};
-use futures::future::BoxFuture;
 use model::{NodeId, Revision};
-use raft_store::{CallError, Command, ProposeError, Refusal, Remote, Reply};
-use std::sync::Arc;
+use raft_store::{Command, ProposeError, Refusal, Reply};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
-
-type BoxedAnswer = BoxFuture<'static, Result<Vec<u8>, String>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_node_takes_proposals_and_all_apply_them_in_one_order() {
@@ -153,45 +149,4 @@ async fn without_a_quorum_a_proposal_is_refused_and_all_nodes_come_back_from_dis
         assert!((0..40).all(|n| has(store, &format!("user{n}"))), "node {node}");
         assert!(!has(store, "late"), "node {node}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_tool_with_a_members_keys_proposes_across_a_change_of_leader() {
-    let mut cluster = Cluster::started(3).await;
-    let nodes: Vec<_> = cluster.addresses.iter().map(|(id, addr)| (*id, *addr)).collect();
-    let remote = Remote::new(cluster.identity(NodeId(3)), &TIMING, nodes).unwrap();
-    let first = remote.propose(&put("a"), (9, 1), PATIENCE).await.unwrap();
-    assert_eq!(first.reply, Reply::Done);
-    let leader = cluster.leader().await;
-    cluster.stop(leader).await;
-    let second = remote.propose(&put("b"), (9, 2), PATIENCE).await.unwrap();
-    assert!(second.revision > first.revision);
-    // The first command again, as after an answer that was lost.
-    let again = remote.propose(&put("a"), (9, 1), PATIENCE).await.unwrap();
-    assert_eq!(again.reply, Reply::Done);
-    let refused = remote.propose(&Command::RemovePool("x".into()), (9, 3), PATIENCE).await.unwrap();
-    assert_eq!(refused.reply, Reply::Refused(Refusal::UnknownPool));
-
-    let node = *cluster.stores.keys().next().unwrap();
-    let echo = |from: NodeId, kind: String, payload: Vec<u8>| -> BoxedAnswer {
-        Box::pin(async move {
-            if payload.is_empty() {
-                return Err("nothing asked".to_owned());
-            }
-            Ok([format!("{from} {kind} ").into_bytes(), payload].concat())
-        })
-    };
-    cluster.stores[&node].on_request(Arc::new(echo));
-    let answer = remote.call(node, "echo", b"hello".to_vec(), PATIENCE).await;
-    assert_eq!(answer, Ok(b"3 echo hello".to_vec()));
-    let refused = remote.call(node, "echo", vec![], PATIENCE).await;
-    assert_eq!(refused, Err(CallError::Refused("nothing asked".to_owned())));
-    let unknown = remote.call(NodeId(77), "echo", vec![], PATIENCE).await;
-    assert_eq!(unknown, Err(CallError::UnknownNode(NodeId(77))));
-    let few = Duration::from_millis(300);
-    for node in cluster.stores.keys().copied().collect::<Vec<_>>() {
-        cluster.stop(node).await;
-    }
-    let nobody = remote.propose(&put("c"), (9, 4), few).await;
-    assert!(matches!(nobody, Err(ProposeError::NoLeader { .. })), "{nobody:?}");
 }

@@ -1,3 +1,5 @@
+use super::{FieldError, RATE_BPS_MAX};
+use crate::error::ApiError;
 use model::{GroupService, MacAddr, Revision, SessionId, SessionKind};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -257,6 +259,20 @@ pub struct RateRequest {
     /// From the subscriber in bits per second, 0 for unlimited.
     #[schema(example = 20_000_000)]
     pub rate_up: u64,
+}
+
+impl RateRequest {
+    /// Refuses rates that are a slip of the pen.
+    pub(crate) fn check(self) -> Result<(), ApiError> {
+        let errors: Vec<_> = [("rate_down", self.rate_down), ("rate_up", self.rate_up)]
+            .into_iter()
+            .filter(|(_, bps)| *bps > RATE_BPS_MAX)
+            .map(|(field, bps)| {
+                FieldError::new(field, format!("{bps} is more than {RATE_BPS_MAX} bits per second"))
+            })
+            .collect();
+        if errors.is_empty() { Ok(()) } else { Err(ApiError::Invalid { errors }) }
+    }
 }
 
 /// The rates now in force.

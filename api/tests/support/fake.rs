@@ -2,14 +2,16 @@
 
 #[path = "fake_config.rs"]
 mod config;
+#[path = "fake_policy.rs"]
+pub(crate) mod policy;
 
 use api::types::*;
 use api::{ApiError, BootstrapAuth, Caller, JoinTicket, Meta, ReadLevel, Reply, Service};
 use model::{
-    ApiRole, ClusterId, Epoch, Fence, GroupId, GroupService, MacAddr, NodeId, NodeRole, Revision,
-    Secret, SessionId, Tick, UnixMs,
+    ApiRole, BanScope, ClusterId, Epoch, Fence, GroupId, GroupService, Ipv4Net, MacAddr, NodeId,
+    NodeRole, Revision, Secret, SessionId, Tick, UnixMs,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -32,6 +34,10 @@ pub(crate) struct State {
     /// Stays at 4 until a test moves it; failovers answer 5.
     pub(crate) epoch: u64,
     pub(crate) sessions: BTreeMap<SessionId, SubscriberDetail>,
+    pub(crate) statics: BTreeMap<Ipv4Addr, policy::StaticSubscriber>,
+    pub(crate) bans: BTreeSet<(Ipv4Net, BanScope)>,
+    /// Opens the PureNAS dialect.
+    pub(crate) purenas_key: Option<&'static str>,
     /// One line per write, and per read with its level.
     pub(crate) calls: Vec<String>,
 }
@@ -108,6 +114,9 @@ impl Fake {
             owner: "bng1",
             epoch: 4,
             sessions: (1..=3).map(|id| (SessionId(id), session(id))).collect(),
+            statics: BTreeMap::new(),
+            bans: BTreeSet::new(),
+            purenas_key: None,
             calls: vec![],
         })))
     }

@@ -8,7 +8,7 @@ use api::types::{
     SubscriberTotals,
 };
 use dataplane::Counters;
-use model::{Fence, Group, NodeId, NodeRole, Session, SessionKind};
+use model::{Fence, Group, Line, NodeId, NodeRole, PortId, Session, SessionKind};
 use raft_store::{Role, State};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,12 +45,12 @@ fn group_name(state: &State, session: &Session) -> String {
     state.group(session.group).map_or_else(|| session.group.to_string(), |g| g.name.clone())
 }
 
-fn interface(session: &Session) -> String {
-    let (port, vlans) = (session.attachment.port.0, session.attachment.vlans);
+pub(crate) fn interface(line: Line) -> String {
+    let Line { port: PortId(port), vlans } = line;
     if vlans == model::Vlans::NONE { format!("port{port}") } else { format!("port{port}.{vlans}") }
 }
 
-fn state_name(s: &Session) -> &'static str {
+pub(crate) fn state_name(s: &Session) -> &'static str {
     match s.kind {
         SessionKind::Static(fixed) if !fixed.allowed => "disallowed",
         SessionKind::Static(_) if !s.attachment.is_known() => "unseen",
@@ -65,7 +65,7 @@ fn summary(state: &State, s: &Session) -> SubscriberSummary {
         username: s.username.clone(),
         ip_address: s.address,
         mac_address: s.attachment.mac,
-        interface: interface(s),
+        interface: interface(s.attachment.line()),
         group: group_name(state, s),
         rate_down: s.rate.down_bps,
         rate_up: s.rate.up_bps,
@@ -89,7 +89,7 @@ pub(super) fn subscriber(state: &State, s: &Session, counters: Counters) -> Subs
         mac_address: s.attachment.mac,
         ip_address: s.address,
         gateway: state.pool(&s.pool).map(|p| p.gateway),
-        access_interface: interface(s),
+        access_interface: interface(s.attachment.line()),
         // Sessions are map entries, not net devices.
         ppp_interface: None,
         rate_down_bps: s.rate.down_bps,

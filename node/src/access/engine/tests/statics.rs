@@ -1,5 +1,5 @@
 use super::*;
-use crate::policy;
+use crate::management::policy;
 use model::{Line, StaticSession};
 use raft_store::{PutStatic, StaticEdit};
 
