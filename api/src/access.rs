@@ -22,13 +22,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use utoipa::openapi::OpenApi;
 
+/// Credentials that are no user's.
+const OWN_SCHEMES: [&str; 2] = ["bootstrap", "purenas_key"];
+
 /// What an operation asks of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
     /// Nothing.
     Open,
-    /// The bootstrap token, which the handler checks: it changes nothing without.
-    Bootstrap,
+    /// A credential of its own, the bootstrap token or the key of a dialect, which the handler checks: it changes
+    /// nothing without.
+    Own,
     /// A valid credential of somebody who has the permission.
     Caller { needs: Option<Permission>, ticket: bool },
     /// What the document asks for cannot be understood: nobody may use it.
@@ -82,7 +86,8 @@ fn rule(security: &BTreeMap<String, Vec<String>>) -> Rule {
         return Rule::Open;
     }
     let Some(scopes) = security.get("jwt") else {
-        return if security.contains_key("bootstrap") { Rule::Bootstrap } else { Rule::Nobody };
+        let own = OWN_SCHEMES.iter().any(|scheme| security.contains_key(*scheme));
+        return if own { Rule::Own } else { Rule::Nobody };
     };
     let ticket = security.contains_key("ticket");
     match scopes.as_slice() {
@@ -126,7 +131,7 @@ async fn admit<S: Service>(
     parts: &mut Parts,
 ) -> Result<(), ApiError> {
     let (needs, ticket) = match rule {
-        Rule::Open | Rule::Bootstrap => return Ok(()),
+        Rule::Open | Rule::Own => return Ok(()),
         Rule::Nobody => return Err(ApiError::Forbidden),
         Rule::Caller { needs, ticket } => (needs, ticket),
     };
@@ -218,7 +223,7 @@ mod tests {
         let read = Some(Permission::DnsRead);
         let rows: &[(Schemes<'_>, Rule)] = &[
             (&[], Rule::Open),
-            (&[("bootstrap", &[])], Rule::Bootstrap),
+            (&[("bootstrap", &[])], Rule::Own),
             (&[("jwt", &[])], Rule::Caller { needs: None, ticket: false }),
             (&[("jwt", &["dns:read"])], Rule::Caller { needs: read, ticket: false }),
             (

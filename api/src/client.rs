@@ -2,6 +2,7 @@ mod auth;
 mod calls;
 mod config;
 mod events;
+mod policy;
 mod tls;
 
 pub use events::EventFollower;

@@ -76,7 +76,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Personal {
         let caller = Caller::from_request_parts(parts, state).await?;
         match caller.credential {
             CredentialKind::Token => Ok(Self(caller)),
-            CredentialKind::ApiKey | CredentialKind::Ticket => {
+            CredentialKind::ApiKey | CredentialKind::Ticket | CredentialKind::DialectKey => {
                 Err(ApiError::denied("This needs the access token of a login"))
             }
         }

@@ -28,8 +28,8 @@ pub use permission::{
 pub use router::router;
 pub use service::{
     Auth, BootstrapAuth, Caller, ConfigService, EventService, EventStream, FirstStep, Identity,
-    IfMatch, LoginOutcome, Meta, NetworkService, Origin, Presented, ReadLevel, Refresh, Reply,
-    Service, Session,
+    IfMatch, KeyRefusal, LoginOutcome, Meta, NetworkService, Origin, PolicyService, Presented,
+    ReadLevel, Refresh, Reply, Service, Session,
 };
 pub use ticket::{JoinTicket, TicketError};
 

@@ -26,10 +26,12 @@ use utoipa::{Modify, OpenApi};
         (name = "qos", description = "Rates"),
         (name = "routing", description = "Kernel routes and FRR"),
         (name = "cgnat", description = "Port-block NAT"),
+        (name = "policy", description = "Static subscribers, bans, sources that wait"),
         (name = "cluster", description = "Members, init, join"),
         (name = "groups", description = "Redundancy groups: who owns what"),
         (name = "system", description = "This node"),
         (name = "configuration", description = "Candidate, running and archived configuration"),
+        (name = "purenas", description = "The PureNAS dialect: GET changes things; a refusal is a 200 with `error`, or with `success` false"),
     ),
 )]
 struct Document;
@@ -60,12 +62,12 @@ impl Modify for Common {
             "bootstrap",
             bearer("opaque", "The file `bootstrap-token` in the data directory of the node"),
         );
-        let key = "`ApiKey` and a key from `POST /api/v1/auth/api-keys`";
+        let text = "`ApiKey` and a key from `POST /api/v1/auth/api-keys`";
         components.add_security_scheme(
             "api_key",
             SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
                 "Authorization",
-                key,
+                text,
             ))),
         );
         components.add_security_scheme(
@@ -75,6 +77,9 @@ impl Modify for Common {
                 "From `POST /api/v1/auth/ws-ticket`, once; for streams only",
             ))),
         );
+        let about = "`api.purenas.key` of the configuration";
+        let key = ApiKeyValue::with_description("key", about);
+        components.add_security_scheme("purenas_key", SecurityScheme::ApiKey(ApiKey::Query(key)));
         for item in document.paths.paths.values_mut() {
             for (operation, is_write) in operations(item) {
                 complete(operation, is_write);
@@ -117,7 +122,8 @@ fn complete(operation: &mut Operation, is_write: bool) {
             .enum_values(Some(["linearizable", "local"]))
             .default(Some("linearizable".into()));
         // What tells of this node alone has no level.
-        let replicated = ["auth", "subscribers", "configuration", "events", "qos", "cgnat"];
+        let replicated =
+            ["auth", "subscribers", "policy", "configuration", "events", "qos", "cgnat"];
         let about = if operation.tags.iter().flatten().any(|t| replicated.contains(&t.as_str())) {
             "`local` answers from this node without asking the leader"
         } else {

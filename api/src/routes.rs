@@ -7,6 +7,8 @@ pub(crate) mod config;
 pub(crate) mod events;
 pub(crate) mod groups;
 pub(crate) mod network;
+pub(crate) mod policy;
+pub(crate) mod purenas;
 pub(crate) mod subscribers;
 pub(crate) mod system;
 
@@ -30,6 +32,12 @@ pub(crate) fn ordinary<S: Service>() -> Routes<S> {
         .merge(config::routes())
         .merge(cluster::routes())
         .merge(groups::routes())
+        .merge(policy::routes())
+}
+
+/// The paths of dialects that have credentials and errors of their own.
+pub(crate) fn dialects<S: Service>() -> Routes<S> {
+    purenas::routes()
 }
 
 /// The documents of all files, in the order in which readers should meet them.
@@ -39,10 +47,12 @@ pub(crate) fn documented() -> Vec<OpenApi> {
         subscribers::Documented::openapi(),
         events::Documented::openapi(),
         network::Documented::openapi(),
+        policy::Documented::openapi(),
         cluster::Documented::openapi(),
         groups::Documented::openapi(),
         system::Documented::openapi(),
         config::Documented::openapi(),
+        purenas::Documented::openapi(),
     ]);
     all
 }

@@ -2,6 +2,7 @@ mod auth;
 mod config;
 mod events;
 mod network;
+mod policy;
 
 pub use auth::{
     Auth, FirstStep, Identity, IfMatch, LoginOutcome, Origin, Presented, Refresh, Session,
@@ -9,6 +10,7 @@ pub use auth::{
 pub use config::ConfigService;
 pub use events::{EventService, EventStream};
 pub use network::NetworkService;
+pub use policy::{KeyRefusal, PolicyService};
 
 use crate::counters::AccessCounts;
 use crate::error::ApiError;
@@ -86,7 +88,7 @@ pub struct BootstrapAuth {
 ///
 /// The router has checked credentials, permissions and the shape of bodies before it calls; what needs
 /// the replicated state is checked here. Implementations write plain `async fn`s.
-pub trait Service: Auth + ConfigService + EventService + NetworkService {
+pub trait Service: Auth + ConfigService + EventService + NetworkService + PolicyService {
     // Called for every request; must not wait.
 
     /// Wall time, for the lifetime of tokens.

@@ -10,6 +10,8 @@ mod envelope;
 pub mod event;
 mod init;
 pub mod network;
+pub mod policy;
+pub mod purenas;
 mod subscriber;
 mod system;
 pub mod webhook;

@@ -48,6 +48,9 @@ async fn site() -> Site {
     let body = json!({ "name": "noc", "permissions": ["dns:read"] }).to_string();
     assert_eq!(site.ask("POST", "/api/v1/auth/roles", &token, &body).await.status, 201);
     site.fake.state().calls.clear();
+    site.fake.state().bans.insert(("198.51.100.7/32".parse().unwrap(), model::BanScope::All));
+    let address = "172.16.0.4".parse().unwrap();
+    site.fake.state().statics.insert(address, fake::policy::subscriber(address));
     site
 }
 
@@ -77,6 +80,12 @@ async fn every_operation_of_the_document_checks_its_credential() {
         if operation.schemes.is_empty() {
             assert!(OPEN.contains(&row.as_str()), "{row} is open and not listed");
             assert_ne!(stranger.status, 403, "{row}");
+        } else if operation.schemes == ["purenas_key"] {
+            // Closed, in the shape of its dialect.
+            for reply in [&stranger, &forged] {
+                let want = json!({ "error": "Unauthorized access" });
+                assert_eq!((reply.status.as_u16(), reply.json()), (200, want), "{row}");
+            }
         } else if operation.schemes == ["bootstrap"] {
             assert_eq!(stranger.code(), (409, "already_initialised".into()), "{row}");
         } else {

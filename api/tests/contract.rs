@@ -26,7 +26,8 @@ async fn a_token_expires() {
     let token = site.admin().await;
     let path = "/api/v1/subscribers/summary";
     let reply = site.ask("GET", path, &token, "").await;
-    let want = json!({ "status": "ok", "data": { "total": 3, "pppoe": 2, "dhcp": 1 } });
+    let want =
+        json!({ "status": "ok", "data": { "total": 3, "pppoe": 2, "dhcp": 1, "static": 0 } });
     assert_eq!(reply.json(), want);
 
     site.fake.state().now = fake::START.plus_secs(3600);

@@ -7,6 +7,7 @@ pub mod counters;
 pub mod demo;
 pub mod install;
 pub mod lab;
+pub mod policy;
 pub mod scenario;
 pub mod sim;
 pub mod vrrp_sim;

@@ -6,6 +6,7 @@ use crate::events::EventsCommand;
 use crate::group::GroupCommand;
 use crate::key::KeyCommand;
 use crate::login::LoginArgs;
+use crate::policy::PolicyCommand;
 use crate::profile::Profile;
 use crate::session::SessionCommand;
 use crate::user::UserCommand;
@@ -70,6 +71,9 @@ pub(crate) enum Command {
     /// Subscriber sessions.
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Static subscribers, bans, and sources that wait to be let in.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// The configuration of the cluster: candidate, commit, archive.
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -11,6 +11,7 @@ mod group;
 mod key;
 mod login;
 mod output;
+mod policy;
 mod profile;
 mod session;
 mod system;
@@ -50,6 +51,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Cluster(command) => cluster::run(&cli.global, command).await,
         Command::Group(command) => group::run(&cli.global, command).await,
         Command::Session(command) => session::run(&cli.global, command).await,
+        Command::Policy(command) => policy::run(&cli.global, command).await,
         Command::Config(command) => config::run(&cli.global, command).await,
         Command::Events(command) => events::run(&cli.global, command).await,
         Command::Webhook(command) => webhook::run(&cli.global, command).await,

@@ -411,3 +411,49 @@ async fn an_editor_changes_the_candidate_and_a_failed_one_changes_nothing() {
     assert_eq!(loads(), 1);
     assert!(site.fake.state().calls.iter().any(|c| c.contains("north")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policy_is_shown_and_changed() {
+    let site = Site::logged_in().await;
+    let rows: &[(&[&str], &str)] = &[
+        (&["allow", "172.16.0.4"], "172.16.0.4: active"),
+        (
+            &["bind", "172.16.0.4", "02:00:00:00:00:01"],
+            "172.16.0.4: active, bound to 02:00:00:00:00:01",
+        ),
+        (
+            &["shape", "172.16.0.4", "--down", "100M", "--up", "20M"],
+            "172.16.0.4: 100M down, 20M up",
+        ),
+        (&["disallow", "172.16.0.4"], "172.16.0.4: disallowed, bound to 02:00:00:00:00:01"),
+        (
+            &["list"],
+            "
+ADDRESS     ALLOWED  STATE       MAC                BOUND  INTERFACE  GROUP  DOWN  UP
+172.16.0.4  no       disallowed  aa:bb:cc:dd:ee:ff  yes    port1      south  100M  20M",
+        ),
+        (&["unbind", "172.16.0.4"], "172.16.0.4: disallowed"),
+        (&["remove", "172.16.0.4"], "172.16.0.4 removed"),
+        (&["ban", "10.0.0.0/24"], "10.0.0.0/24 (all) banned"),
+        (&["ban", "10.0.0.7", "--icmp"], "10.0.0.7/32 (icmp) banned"),
+        (&["unban", "10.0.0.0/24"], "10.0.0.0/24 (all) not banned any more"),
+        (
+            &["bans"],
+            "
+NETWORK      SCOPE  SINCE
+10.0.0.7/32  icmp   2023-11-14T22:13:20Z",
+        ),
+        (
+            &["waiting"],
+            "
+ADDRESS      MAC                INTERFACE  GROUP  FIRST                 LAST
+172.16.0.50  aa:bb:cc:dd:ee:ff  port1.200  south  2023-11-14T22:13:20Z  2023-11-14T22:14:20Z",
+        ),
+    ];
+    for (args, want) in rows {
+        same(&site.ok(&[&["policy"], *args].concat()), want);
+    }
+    assert_eq!(site.run(&["policy", "disallow", "172.16.0.9"]).0, 5, "no such subscriber");
+    assert_eq!(site.run(&["policy", "unban", "10.0.0.1/24"]).0, 2, "host bits are set");
+    assert_eq!(site.run(&["policy", "ban", "192.0.2.0/24"]).0, 6, "it cuts off a member");
+}

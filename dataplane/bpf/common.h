@@ -22,6 +22,7 @@
 #define F_POLICE 0x01 /* token bucket on, rate_bps and burst_ns are set */
 #define F_CLASS 0x02  /* an HTB class 1:index exists */
 #define F_S_TAG 0x04  /* outer TPID towards the subscriber is 0x88a8 */
+#define F_BLOCK 0x08  /* the subscriber is not allowed: nothing passes */
 
 /* skb->mark of a packet from a subscriber: 01 slot:6 class:1 index:23. The two top bits tell our marks
  * from those of other software. */
@@ -128,6 +129,8 @@ enum drop_reason {
 	DROP_NO_ROOM,
 	DROP_STALE_FLOW,
 	DROP_UNTRANSLATED,
+	DROP_BANNED,
+	DROP_DISALLOWED,
 	DROP_REASONS,
 };
 

@@ -4,9 +4,10 @@
  *   subscriber -> [access_xdp] -> (AF_PACKET taps) -> [access_ingress] -> IP stack -> [core_egress]
  *   core router -> [core_ingress] -> IP stack -> [access_egress] -> subscriber
  *
- * Each asks the fence of the group before it lets anything of that group pass.
+ * Each asks the fence of the group before it lets anything of that group pass, and drops what is banned.
  */
 #include "common.h"
+#include "policy.h"
 
 #define ETHERTYPE_PPPOE_DISCOVERY 0x8863
 #define ETHERTYPE_PPPOE_SESSION 0x8864
@@ -120,8 +121,8 @@ static __always_inline __u32 why_unknown(__be32 source)
 }
 
 /* Checks, counts and unwraps a packet of a subscriber, which starts at `strip` + an Ethernet header. */
-static __always_inline int accept(struct xdp_md *ctx, struct up_key *key, __be32 source, __u32 octets,
-				  __u32 strip)
+static __always_inline int accept(struct xdp_md *ctx, struct up_key *key, __u32 slot, __be32 source,
+				  __u32 octets, __u32 strip)
 {
 	struct up_value *session = bpf_map_lookup_elem(&sessions_up, key);
 	__u8 macs[MACS_LEN];
@@ -130,12 +131,17 @@ static __always_inline int accept(struct xdp_md *ctx, struct up_key *key, __be32
 	struct meta *meta;
 	__u32 mark;
 
-	if (!session)
+	if (!session) {
+		if (!key->sid && fence_open(slot))
+			note_unknown(key);
 		return drop_xdp(why_unknown(source));
+	}
 	if (session->address != source)
 		return drop_xdp(DROP_SPOOFED_SOURCE);
 	if (!fence_open(session->slot))
 		return drop_xdp(DROP_FENCE_SHUT);
+	if (session->flags & F_BLOCK)
+		return drop_xdp(DROP_DISALLOWED);
 	flows = bpf_map_lookup_elem(&session_flows, &session->index);
 	if (!flows)
 		return drop_xdp(DROP_NO_SESSION);
@@ -236,11 +242,13 @@ int access_xdp(struct xdp_md *ctx)
 		return drop_xdp(DROP_MALFORMED);
 	if (!same_mac(eth->h_dest, group->vmac))
 		return drop_xdp(DROP_OTHER_MAC);
+	if (banned(ip->saddr, ip->daddr, ip->protocol))
+		return drop_xdp(DROP_BANNED);
 	key.port = port->port;
 	key.outer = p.outer;
 	key.inner = p.inner;
 	copy_mac(key.mac, eth->h_source);
-	return accept(ctx, &key, ip->saddr, octets, strip);
+	return accept(ctx, &key, port->slot, ip->saddr, octets, strip);
 }
 
 /* Lets in what access_xdp accepted. All else was for the packet sockets, which have seen it by now:
@@ -324,7 +332,7 @@ int access_egress(struct __sk_buff *skb)
 	struct group *group;
 	struct port *port;
 	struct ethhdr eth;
-	__be32 address;
+	struct iphdr ip;
 	__u32 octets;
 
 	port = bpf_map_lookup_elem(&ports, &ifindex);
@@ -338,14 +346,17 @@ int access_egress(struct __sk_buff *skb)
 	if (eth.h_proto != bpf_htons(ETH_P_IP))
 		return drop_tc(DROP_FOREIGN_FRAME);
 
-	if (bpf_skb_load_bytes(skb, sizeof(eth) + __builtin_offsetof(struct iphdr, daddr), &address,
-			       sizeof(address)))
+	if (bpf_skb_load_bytes(skb, sizeof(eth), &ip, sizeof(ip)))
 		return drop_tc(DROP_MALFORMED);
-	session = bpf_map_lookup_elem(&sessions_down, &address);
+	if (banned(ip.saddr, ip.daddr, ip.protocol))
+		return drop_tc(DROP_BANNED);
+	session = bpf_map_lookup_elem(&sessions_down, &ip.daddr);
 	if (!session || session->port != port->port)
 		return drop_tc(DROP_NO_SESSION);
 	if (!fence_open(session->slot))
 		return drop_tc(DROP_FENCE_SHUT);
+	if (session->flags & F_BLOCK)
+		return drop_tc(DROP_DISALLOWED);
 	if ((skb->mark & MARK_SIGN_MASK) == MARK_SIGN_FLOW &&
 	    (skb->mark & MARK_INDEX_MASK) != session->index)
 		return drop_tc(DROP_STALE_FLOW);
@@ -363,7 +374,8 @@ int access_egress(struct __sk_buff *skb)
 	return wrap(skb, session, group, octets);
 }
 
-/* Lets frames to a virtual MAC in while its fence is open; the daemon has seen ARP by now. */
+/* Lets frames to a virtual MAC in while its fence is open; the daemon has seen ARP by now. A ban also
+ * keeps packets from the node itself. */
 SEC("classifier")
 int core_ingress(struct __sk_buff *skb)
 {
@@ -373,6 +385,8 @@ int core_ingress(struct __sk_buff *skb)
 
 	if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)))
 		return TC_ACT_OK;
+	if (banned_skb(skb, &eth))
+		return drop_tc(DROP_BANNED);
 	copy_mac(key.mac, eth.h_dest);
 	slot = bpf_map_lookup_elem(&vmacs, &key);
 	if (!slot)
@@ -408,6 +422,10 @@ int core_egress(struct __sk_buff *skb)
 	struct ethhdr eth;
 	__u32 *by_mac;
 
+	if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)))
+		return TC_ACT_OK;
+	if (banned_skb(skb, &eth))
+		return drop_tc(DROP_BANNED);
 	if ((mark & MARK_SIGN_MASK) == MARK_SIGN) {
 		__u32 slot = (mark >> MARK_SLOT_SHIFT) & (GROUPS_MAX - 1);
 		struct group *group = group_at(slot);
@@ -423,8 +441,6 @@ int core_egress(struct __sk_buff *skb)
 		skb->priority = mark & MARK_CLASS ? CLASS_MAJOR | (mark & MARK_INDEX_MASK) : 0;
 		return TC_ACT_OK;
 	}
-	if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)))
-		return TC_ACT_OK;
 	copy_mac(key.mac, eth.h_source);
 	by_mac = bpf_map_lookup_elem(&vmacs, &key);
 	if (by_mac && !fence_open(*by_mac))

@@ -19,6 +19,7 @@ pub(crate) const CLASS_INDEX_MAX: u32 = 0xfffd;
 pub(crate) const F_POLICE: u8 = 0x01;
 pub(crate) const F_CLASS: u8 = 0x02;
 pub(crate) const F_S_TAG: u8 = 0x04;
+pub(crate) const F_BLOCK: u8 = 0x08;
 
 // Marks of packets: two bits of sign over slot, class flag and index of a session.
 pub(crate) const MARK_SIGN_MASK: u32 = 0xc000_0000;
@@ -30,7 +31,7 @@ pub(crate) const MARK_INDEX_MASK: u32 = 0x007f_ffff;
 pub(crate) const UNTRANSLATED: &str = "untranslated";
 
 /// Names of `enum drop_reason`, in its order. Dashboards depend on them: add, never rename.
-pub(crate) const DROP_REASONS: [&str; 13] = [
+pub(crate) const DROP_REASONS: [&str; 15] = [
     "no_session",
     "spoofed_source",
     "fence_shut",
@@ -44,6 +45,8 @@ pub(crate) const DROP_REASONS: [&str; 13] = [
     "no_room",
     "stale_flow",
     UNTRANSLATED,
+    "banned",
+    "disallowed",
 ];
 
 macro_rules! layout {
@@ -159,6 +162,7 @@ pub(crate) fn records(placed: &Placed, slot: u8, shaper: Shaper) -> SessionRecor
     let Placed { entry, index } = *placed;
     let Attachment { port, vlans, mac } = entry.attachment;
     let s_tag = if entry.s_tag { F_S_TAG } else { 0 };
+    let block = if entry.allowed { 0 } else { F_BLOCK };
     SessionRecords {
         up_key: up_key(&entry),
         up: UpValue {
@@ -168,7 +172,7 @@ pub(crate) fn records(placed: &Placed, slot: u8, shaper: Shaper) -> SessionRecor
             index,
             address: entry.address.octets(),
             slot,
-            flags: rate_flags(shaper, index, entry.rate.up_bps),
+            flags: rate_flags(shaper, index, entry.rate.up_bps) | block,
             pad: [0; 6],
         },
         down_key: entry.address.octets(),
@@ -183,7 +187,7 @@ pub(crate) fn records(placed: &Placed, slot: u8, shaper: Shaper) -> SessionRecor
             sid: entry.pppoe_sid.unwrap_or(0),
             mac: mac.0,
             slot,
-            flags: rate_flags(shaper, index, entry.rate.down_bps) | s_tag,
+            flags: rate_flags(shaper, index, entry.rate.down_bps) | s_tag | block,
             pad: [0; 4],
         },
     }
@@ -205,6 +209,7 @@ pub(crate) fn placed(address: [u8; 4], down: &DownValue, group: model::GroupId) 
         s_tag: down.flags & F_S_TAG != 0,
         rate: Rate { down_bps: down.rate_bps, up_bps: 0 },
         nat: None,
+        allowed: down.flags & F_BLOCK == 0,
     };
     Placed { entry, index: down.index }
 }
@@ -228,15 +233,21 @@ mod tests {
             s_tag: true,
             rate: Rate { down_bps: 8_000_000, up_bps: 0 },
             nat: None,
+            allowed: true,
         }
     }
 
     #[test]
     fn a_session_returns_from_its_downward_entry() {
-        let wanted = Placed { entry: entry(), index: 12 };
-        for shaper in [Shaper::Policer, Shaper::Htb] {
-            let r = records(&wanted, 5, shaper);
-            assert_eq!(placed(r.down_key, &r.down, GroupId(3)), wanted, "{shaper:?}");
+        for allowed in [true, false] {
+            let wanted = Placed { entry: SessionEntry { allowed, ..entry() }, index: 12 };
+            for shaper in [Shaper::Policer, Shaper::Htb] {
+                let r = records(&wanted, 5, shaper);
+                assert_eq!(placed(r.down_key, &r.down, GroupId(3)), wanted, "{shaper:?}");
+                for flags in [r.up.flags, r.down.flags] {
+                    assert_eq!(flags & F_BLOCK == 0, allowed, "{shaper:?}");
+                }
+            }
         }
     }
 

@@ -103,15 +103,18 @@ pub struct SessionEntry {
     pub rate: Rate,
     /// Port block, for pools with NAT.
     pub nat: Option<NatBlock>,
+    /// Whether its packets pass; else they are dropped both ways.
+    pub allowed: bool,
 }
 
 impl From<&Session> for SessionEntry {
     /// Takes a double tag to be an 802.1ad service tag around a customer tag; set `s_tag` to
     /// override for switches that stack 0x8100 twice.
     fn from(session: &Session) -> Self {
-        let pppoe_sid = match &session.kind {
-            SessionKind::Pppoe(pppoe) => Some(pppoe.sid),
-            SessionKind::Dhcp(_) => None,
+        let (pppoe_sid, allowed) = match &session.kind {
+            SessionKind::Pppoe(pppoe) => (Some(pppoe.sid), true),
+            SessionKind::Dhcp(_) => (None, true),
+            SessionKind::Static(fixed) => (None, fixed.allowed),
         };
         Self {
             id: session.id,
@@ -122,7 +125,17 @@ impl From<&Session> for SessionEntry {
             s_tag: session.attachment.vlans.has_service_tag(),
             rate: session.rate,
             nat: session.nat,
+            allowed,
         }
+    }
+}
+
+impl SessionChange {
+    /// What the kernel is to do with a session: one that was heard nowhere yet is not in it.
+    #[must_use]
+    pub fn of(session: &Session) -> Self {
+        let entry = SessionEntry::from(session);
+        if session.attachment.is_known() { Self::Put(entry) } else { Self::Remove(entry) }
     }
 }
 
@@ -185,7 +198,7 @@ impl Counters {
 }
 
 /// What a reconciliation found and repaired, in kernel objects: tc programs, map entries,
-/// classes, NAT elements, routes.
+/// classes, NAT elements, routes, bans.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drift {
     /// Wanted, but not there.
@@ -197,6 +210,16 @@ pub struct Drift {
 }
 
 impl Drift {
+    /// Returns the sums.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            missing: self.missing.saturating_add(other.missing),
+            stale: self.stale.saturating_add(other.stale),
+            changed: self.changed.saturating_add(other.changed),
+        }
+    }
+
     /// Whether the kernel held exactly what was wanted.
     #[must_use]
     pub fn is_none(self) -> bool {

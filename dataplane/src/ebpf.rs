@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// Grows when the layout of a map or the meaning of a field changes: maps of another layout are not
 /// taken over but made anew, with the fences shut.
-const LAYOUT: u32 = 2;
+const LAYOUT: u32 = 3;
 /// Preference of our filters in clsact; away from the low numbers that others pick.
 const FILTER_PRIORITY: u16 = 182;
 const FILTER_HANDLE: u16 = 1;
@@ -41,6 +41,9 @@ pub(crate) struct Maps {
     pub(crate) drops: PerCpuArray<MapData, u64>,
     /// Networks whose addresses must be translated; the value means nothing.
     pub(crate) nat_networks: LpmTrie<MapData, [u8; 4], u32>,
+    pub(crate) bans: LpmTrie<MapData, [u8; 4], u32>,
+    /// Sources that are nobody's, with when they were noted.
+    pub(crate) unknown: HashMap<MapData, UpKey, u64>,
 }
 
 /// Slot to end of the quorum lease, in ns of `CLOCK_BOOTTIME`.
@@ -89,6 +92,8 @@ pub(crate) fn load(pin_dir: &Path) -> Result<(Programs, Maps, Fences), Dataplane
         bases: take(&mut ebpf, "counter_bases")?,
         drops: take(&mut ebpf, "drop_counts")?,
         nat_networks: take(&mut ebpf, "nat_networks")?,
+        bans: take(&mut ebpf, "bans")?,
+        unknown: take(&mut ebpf, "unknown_sources")?,
     };
     let fences = take(&mut ebpf, "fences")?;
     Ok((Programs { ebpf, pins }, maps, fences))

@@ -19,6 +19,7 @@ mod link;
 mod nft;
 mod observe;
 mod packet;
+mod policy;
 #[expect(unsafe_code, reason = "one system call that no dependency wraps")]
 mod priority;
 mod reconcile;
@@ -38,10 +39,11 @@ pub use config::{
 pub use error::DataplaneError;
 pub use observe::FenceView;
 pub use packet::{PacketSocket, Received};
+pub use policy::UnknownSource;
 pub use priority::raise_thread_priority;
 
 use kernel::Kernel;
-use model::{GroupId, SessionId, Tick};
+use model::{Ban, GroupId, SessionId, Tick};
 use simulated::Simulated;
 
 /// The data plane of one node: a handle that may be shared between tasks.
@@ -147,6 +149,34 @@ impl Dataplane {
         match &self.inner {
             Inner::Kernel(k) => k.reconcile(desired).await,
             Inner::Simulated(s) => s.reconcile(desired),
+        }
+    }
+
+    /// Makes these bans, and no others, those of the kernel; returns what had to be changed.
+    ///
+    /// What is banned is dropped on access and core ports, packet by packet: a flow that was there
+    /// before ends too.
+    ///
+    /// # Errors
+    /// [`DataplaneError`]; repeating the call completes what was left undone.
+    pub fn set_bans(&self, bans: &[Ban]) -> Result<Drift, DataplaneError> {
+        match &self.inner {
+            Inner::Kernel(k) => k.set_bans(bans),
+            Inner::Simulated(s) => Ok(s.set_bans(bans)),
+        }
+    }
+
+    /// Takes the sources of IPoE packets on the ports of a group that belong to no session where they
+    /// were heard: each once, however much it sends, and a bounded number of them.
+    ///
+    /// They are noted while the fence of the group is open.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the kernel refuses to let go of them.
+    pub fn take_unknown(&self, group: GroupId) -> Result<Vec<UnknownSource>, DataplaneError> {
+        match &self.inner {
+            Inner::Kernel(k) => k.take_unknown(group),
+            Inner::Simulated(_) => Ok(Vec::new()),
         }
     }
 

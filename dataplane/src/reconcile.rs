@@ -20,14 +20,14 @@ struct Entries {
 
 /// How one kind of kernel object differs from what is wanted.
 #[derive(Debug)]
-struct Difference<K, V> {
-    stale: Vec<K>,
+pub(crate) struct Difference<K, V> {
+    pub(crate) stale: Vec<K>,
     /// Missing or changed, with the wanted value and whether something is there.
-    wrong: Vec<(K, V, bool)>,
+    pub(crate) wrong: Vec<(K, V, bool)>,
 }
 
 impl<K: Ord + Clone, V: PartialEq + Clone> Difference<K, V> {
-    fn between(actual: &BTreeMap<K, V>, wanted: &BTreeMap<K, V>) -> Self {
+    pub(crate) fn between(actual: &BTreeMap<K, V>, wanted: &BTreeMap<K, V>) -> Self {
         let stale = actual.keys().filter(|k| !wanted.contains_key(k)).cloned().collect();
         let wrong = wanted
             .iter()
@@ -37,7 +37,7 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Difference<K, V> {
         Self { stale, wrong }
     }
 
-    fn count(&self, drift: &mut Drift) {
+    pub(crate) fn count(&self, drift: &mut Drift) {
         let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         let changed = self.wrong.iter().filter(|(_, _, there)| *there).count();
         drift.stale += number(self.stale.len());

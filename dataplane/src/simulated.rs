@@ -1,7 +1,8 @@
 use crate::config::{Counters, Drift, GroupConfig, SessionChange, SessionEntry};
 use crate::error::DataplaneError;
+use crate::policy::{self, BanTable};
 use crate::table::Table;
-use model::{GroupId, SessionId, Tick};
+use model::{Ban, GroupId, SessionId, Tick};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +18,7 @@ struct State {
     fences: BTreeMap<GroupId, Tick>,
     table: Table,
     bases: BTreeMap<SessionId, Counters>,
+    bans: BanTable,
 }
 
 impl Simulated {
@@ -69,6 +71,14 @@ impl Simulated {
             }
         }
         Ok(plan.drift)
+    }
+
+    pub(crate) fn set_bans(&self, bans: &[Ban]) -> Drift {
+        let wanted = policy::table(bans);
+        let mut state = self.lock();
+        let drift = policy::drift(&state.bans, &wanted);
+        state.bans = wanted;
+        drift
     }
 
     pub(crate) fn counters(&self, id: SessionId) -> Option<Counters> {

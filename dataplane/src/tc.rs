@@ -228,6 +228,7 @@ mod tests {
             s_tag: false,
             rate: Rate { down_bps, up_bps },
             nat: None,
+            allowed: true,
         };
         Placed { entry, index: 0x1a }
     }

@@ -1,5 +1,6 @@
 use crate::{
-    Epoch, GroupId, Ipv4Range, MacAddr, NodeId, PortId, Revision, Secret, SessionId, UnixMs, Vlans,
+    Epoch, GroupId, Ipv4Range, MacAddr, NodeId, PortId, Revision, Secret, SessionId, StaticSession,
+    UnixMs, Vlans,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -300,15 +301,17 @@ pub enum SessionKind {
     Pppoe(PppoeSession),
     /// IPoE with a DHCP lease.
     Dhcp(DhcpSession),
+    /// IPoE with an address that an operator fixed.
+    Static(StaticSession),
 }
 
 impl SessionKind {
-    /// The service this session belongs to.
+    /// The service whose pools the address comes from: a static subscriber lives in an IPoE network.
     #[must_use]
     pub fn service(&self) -> GroupService {
         match self {
             Self::Pppoe(_) => GroupService::Pppoe,
-            Self::Dhcp(_) => GroupService::Dhcp,
+            Self::Dhcp(_) | Self::Static(_) => GroupService::Dhcp,
         }
     }
 }
@@ -331,11 +334,11 @@ pub struct Session {
     pub id: SessionId,
     /// The group that serves it.
     pub group: GroupId,
-    /// Where it is attached.
+    /// Where it is attached; of a static subscriber, where it was last heard, if it was.
     pub attachment: Attachment,
     /// Protocol part.
     pub kind: SessionKind,
-    /// PPP user, or the MAC address for DHCP.
+    /// PPP user, the MAC address for DHCP, the IP address of a static subscriber.
     pub username: String,
     /// The subscriber's address.
     pub address: Ipv4Addr,

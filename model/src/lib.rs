@@ -1,4 +1,4 @@
-//! Plain domain types shared by every crate: ids, addresses, time, groups, pools, sessions.
+//! Plain domain types shared by every crate: ids, addresses, time, groups, pools, sessions, policy.
 //!
 //! Nothing here does I/O, reads a clock or depends on another crate of the workspace.
 
@@ -6,6 +6,7 @@ mod addr;
 mod document;
 mod domain;
 mod id;
+mod policy;
 mod secret;
 mod time;
 
@@ -16,5 +17,6 @@ pub use domain::{
     NatPool, Node, NodeRole, Pool, PppoeSession, Rate, Session, SessionKind, Subscriber, Totp,
 };
 pub use id::{ClusterId, Epoch, GroupId, NodeId, Revision, SessionId};
+pub use policy::{Ban, BanScope, Ipv4Net, Line, ParseNetError, StaticSession};
 pub use secret::Secret;
 pub use time::{Tick, UnixMs};

@@ -3,6 +3,7 @@
 mod dhcp;
 mod engine;
 mod pppoe;
+mod statics;
 
 pub use engine::{Counters, Engine, Output, Pending};
 
@@ -11,7 +12,8 @@ use crate::clock;
 use crate::management::config::RUNNING;
 use crate::peer::Local;
 use crate::proposer::{OpOutcome, Proposer};
-use dataplane::PacketSocket;
+use crate::waiting::WaitingList;
+use dataplane::{PacketSocket, UnknownSource};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -19,6 +21,7 @@ use model::{Collection, Epoch, Group, GroupId, PortId};
 use raft_store::{Change, ChangeBatch};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -28,6 +31,9 @@ const FRAMES_MAX: usize = 4096;
 const FRAME_OCTETS: usize = 2048;
 /// Proposal queue fill, in percent, at which PADI and DISCOVER are dropped.
 const SHED_PERCENT: usize = 80;
+/// How often the kernel is asked for sources that it knows no session of: what a static subscriber that
+/// only sends, and never asks for its gateway, waits until it is known.
+const UNKNOWN_POLL: Duration = Duration::from_millis(200);
 
 /// The sockets of one group.
 pub struct Ports {
@@ -44,6 +50,7 @@ pub struct Access {
     ports: Ports,
     proposer: Proposer,
     counters: Arc<Counters>,
+    waiting: Arc<WaitingList>,
     frames: mpsc::Receiver<(PortId, Vec<u8>)>,
     core_frames: mpsc::Receiver<(PortId, Vec<u8>)>,
 }
@@ -53,7 +60,13 @@ type Outcome = (Pending, OpOutcome);
 impl Access {
     /// Starts the readers of all ports.
     #[must_use]
-    pub fn new(local: Local, group: GroupId, ports: Ports, counters: Arc<Counters>) -> Self {
+    pub fn new(
+        local: Local,
+        group: GroupId,
+        ports: Ports,
+        counters: Arc<Counters>,
+        waiting: Arc<WaitingList>,
+    ) -> Self {
         let (tx, frames) = mpsc::channel(FRAMES_MAX);
         for (port, socket) in &ports.access {
             tokio::spawn(read(*port, socket.clone(), tx.clone()));
@@ -63,7 +76,7 @@ impl Access {
             tokio::spawn(read(PortId(0), core.clone(), core_tx));
         }
         let proposer = Proposer::start(local.store.clone(), local.me, group);
-        Self { local, group, ports, proposer, counters, frames, core_frames }
+        Self { local, group, ports, proposer, counters, waiting, frames, core_frames }
     }
 
     /// Waits for the fence to open, serves until it falls, and again.
@@ -85,12 +98,17 @@ impl Access {
         let mut announcer = Announcer::new(&group, &state);
         self.send_announcement(&announcer.start(clock::now()));
         self.send_announcement(&announcer.add_vlans(&group, &state));
-        let mut engine = Engine::new(&group, &state, self.counters.clone(), clock::now());
+        let (counters, waiting) = (self.counters.clone(), self.waiting.clone());
+        let mut engine = Engine::new(&group, &state, counters, waiting, clock::now());
+        // What was noted while this node owned the group before is old news.
+        let _ = self.take_unknown();
+        let mut look_at = clock::now() + UNKNOWN_POLL;
         info!(group = group.name, %epoch, sessions = engine.resuming(), "serving subscribers");
         let mut lease = self.local.lease.status();
         let mut outcomes: FuturesUnordered<BoxFuture<'static, Outcome>> = FuturesUnordered::new();
         loop {
-            let wake = [engine.deadline(), announcer.deadline()].into_iter().flatten().min();
+            let wake = [engine.deadline(), announcer.deadline(), Some(look_at)];
+            let wake = wake.into_iter().flatten().min();
             tokio::select! {
                 r = lease.changed() => {
                     let open = r.ok().and_then(|()| lease.borrow_and_update().open.get(&self.group).copied());
@@ -116,13 +134,27 @@ impl Access {
                 () = clock::until(wake) => {}
             }
             let now = clock::now();
+            if now >= look_at {
+                look_at = now + UNKNOWN_POLL;
+                let sources = self.take_unknown();
+                engine.on_unknown(&sources, &self.local.store.state(), now, clock::wall());
+            }
             engine.on_time(&self.local.store.state(), now);
             self.send_announcement(&announcer.step(now));
             for output in engine.take_output() {
                 self.carry_out(output, epoch, &mut outcomes);
             }
         }
+        self.waiting.clear(self.group);
         info!(group = group.name, %epoch, "no longer serving");
+    }
+
+    fn take_unknown(&self) -> Vec<UnknownSource> {
+        let Some(dataplane) = &self.local.dataplane else { return Vec::new() };
+        dataplane.take_unknown(self.group).unwrap_or_else(|error| {
+            warn!(%error, "the kernel did not tell unknown sources");
+            Vec::new()
+        })
     }
 
     fn carry_out(
@@ -192,7 +224,8 @@ fn has_new_settings(batch: &ChangeBatch, group: GroupId) -> bool {
         | Change::NodeChanged(_)
         | Change::SubscriberChanged(_)
         | Change::ApiUserChanged(_)
-        | Change::ClusterChanged => false,
+        | Change::ClusterChanged
+        | Change::BanChanged(_) => false,
     })
 }
 

@@ -164,7 +164,8 @@ impl Traffic {
                 | Change::ApiUserChanged(_)
                 | Change::DocumentPut { .. }
                 | Change::DocumentDeleted { .. }
-                | Change::ClusterChanged => {}
+                | Change::ClusterChanged
+                | Change::BanChanged(_) => {}
             }
         }
     }

@@ -26,3 +26,4 @@ pub mod service;
 pub mod supervisor;
 pub mod telemetry;
 pub mod tls;
+pub mod waiting;

@@ -4,4 +4,6 @@ pub(crate) mod audit;
 pub mod config;
 pub(crate) mod document;
 pub mod events;
+pub mod host;
+pub mod policy;
 pub mod webhook;

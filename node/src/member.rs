@@ -12,6 +12,7 @@ use crate::management::{config, webhook};
 use crate::ownership::{self, Manager};
 use crate::peer::{self, Local};
 use crate::programmer::Programmer;
+use crate::waiting::WaitingList;
 use dataplane::{AccessPort, Dataplane, PacketSocket};
 use model::{GroupId, NodeId, PortId, Revision, Tick};
 use quorum_lease::Timing;
@@ -72,6 +73,8 @@ pub struct Member {
     pub traffic: Arc<Traffic>,
     /// Differences between kernel and state that were repaired.
     pub drift: watch::Receiver<u64>,
+    /// Sources that wait to be let in, of the groups that this node owns.
+    pub waiting: Arc<WaitingList>,
 }
 
 /// Lease times of a profile, architecture section 4.
@@ -158,6 +161,7 @@ impl Member {
             counters,
             traffic: Traffic::start(local.clone()),
             drift,
+            waiting: Arc::default(),
         });
         answer_requests(&member);
         tokio::spawn(ownership::feed_lease(local.clone()));
@@ -302,8 +306,8 @@ async fn serve_groups(member: Arc<Member>, mut sockets: GroupSockets) {
         let state = member.local.store.state();
         for group in state.groups() {
             if let Some(ports) = sockets.remove(&group.name) {
-                let access =
-                    Access::new(member.local.clone(), group.id, ports, member.counters.clone());
+                let (local, counters) = (member.local.clone(), member.counters.clone());
+                let access = Access::new(local, group.id, ports, counters, member.waiting.clone());
                 tokio::spawn(access.run());
             }
         }
@@ -369,6 +373,7 @@ impl Member {
                 let total = self.traffic.confirmed(session).await?;
                 serde_json::to_vec(&Record::new(session, total))
             }
+            peer::Request::Waiting { group } => serde_json::to_vec(&self.waiting_here(group)?),
             peer::Request::Status => serde_json::to_vec(&self.local.status()),
             peer::Request::Authority => {
                 let ca = self.ca.get().ok_or("this node does not hold the cluster's authority")?;

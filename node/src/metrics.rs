@@ -110,15 +110,20 @@ fn fitness(text: &mut Text, member: &Member) {
 
 fn groups(text: &mut Text, member: &Member) {
     let open = member.local.lease.status().borrow().open.clone();
-    let (mut sessions, mut fences, mut epochs) = (Rows::new(), Rows::new(), Rows::new());
+    let (mut sessions, mut fences) = (Rows::new(), Rows::new());
+    let (mut epochs, mut waiting) = (Rows::new(), Rows::new());
     let state = member.local.store.state();
     for group in state.groups() {
         let label = format!("group=\"{}\"", group.name);
         let totals = crate::service::totals(state.sessions_of(group.id));
-        for (n, kind) in [(totals.pppoe, "pppoe"), (totals.dhcp, "dhcp")] {
+        for (n, kind) in
+            [(totals.pppoe, "pppoe"), (totals.dhcp, "dhcp"), (totals.statics, "static")]
+        {
             sessions.push((format!("{{{label},type=\"{kind}\"}}"), n));
         }
         fences.push((format!("{{{label}}}"), u64::from(open.contains_key(&group.id))));
+        let heard = u64::try_from(member.waiting.len(group.id)).unwrap_or(u64::MAX);
+        waiting.push((format!("{{{label}}}"), heard));
         epochs.push((format!("{{{label}}}"), group.epoch.0));
     }
     text.gauge("tandem_sessions", "Replicated sessions.", sessions);
@@ -127,6 +132,9 @@ fn groups(text: &mut Text, member: &Member) {
         "1 while this node forwards and answers for the group.",
         fences,
     );
+    let bans = u64::try_from(state.bans().len()).unwrap_or(u64::MAX);
+    text.gauge("tandem_bans", "Bans in force.", one(bans));
+    text.gauge("tandem_waiting_sources", "Sources heard here that wait to be let in.", waiting);
     text.counter("tandem_group_epoch", "Ownerships of the group so far.", epochs);
 }
 

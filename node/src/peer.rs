@@ -53,6 +53,12 @@ pub enum Request {
     },
     /// How are you?
     Status,
+    /// To the owner of this group: which sources wait to be let in? Answered with a list of
+    /// [`crate::waiting::Waiting`].
+    Waiting {
+        /// The group.
+        group: GroupId,
+    },
     /// Certificate and key of the cluster's authority, for a member that has just joined.
     Authority,
 }

@@ -6,7 +6,7 @@ use dataplane::{
     Dataplane, DataplaneError, Drift, GroupConfig, PoolRoute, SessionChange, SessionEntry,
 };
 use futures::FutureExt as _;
-use model::{GroupId, GroupService, PortId, Revision};
+use model::{Ban, GroupId, GroupService, PortId, Revision};
 use raft_store::{Change, ChangeBatch, State, Store, span_under};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -45,6 +45,11 @@ pub trait Plane: Send + Sync + 'static {
         &self,
         desired: &[SessionEntry],
     ) -> impl Future<Output = Result<Drift, DataplaneError>> + Send;
+    /// See [`Dataplane::set_bans`].
+    ///
+    /// # Errors
+    /// As there.
+    fn set_bans(&self, bans: &[Ban]) -> Result<Drift, DataplaneError>;
 }
 
 impl Plane for Dataplane {
@@ -58,6 +63,10 @@ impl Plane for Dataplane {
 
     async fn reconcile(&self, desired: &[SessionEntry]) -> Result<Drift, DataplaneError> {
         Self::reconcile(self, desired).await
+    }
+
+    fn set_bans(&self, bans: &[Ban]) -> Result<Drift, DataplaneError> {
+        Self::set_bans(self, bans)
     }
 }
 
@@ -156,11 +165,11 @@ impl<P: Plane> Programmer<P> {
         // They end when the kernel has everything.
         let _spans: Vec<Span> = batches.iter().map(|b| self.span(b)).collect();
         let mut sessions = Vec::new();
-        let mut settings = false;
+        let (mut settings, mut bans) = (false, false);
         for change in batches.iter().flat_map(|b| &b.changes) {
             match change {
                 Change::SessionUp(s) | Change::SessionChanged(s) => {
-                    sessions.push(SessionChange::Put(SessionEntry::from(s.as_ref())));
+                    sessions.push(SessionChange::of(s));
                 }
                 Change::SessionDown { session, .. } => {
                     sessions.push(SessionChange::Remove(SessionEntry::from(session.as_ref())));
@@ -168,6 +177,7 @@ impl<P: Plane> Programmer<P> {
                 Change::GroupChanged(_) | Change::PoolChanged(_) | Change::ClusterChanged => {
                     settings = true
                 }
+                Change::BanChanged(_) => bans = true,
                 Change::OwnerChanged { .. }
                 | Change::NodeChanged(_)
                 | Change::SubscriberChanged(_)
@@ -181,6 +191,9 @@ impl<P: Plane> Programmer<P> {
         }
         if !sessions.is_empty() {
             self.dataplane.apply(&sessions).await?;
+        }
+        if bans {
+            self.set_bans(&self.store.state())?;
         }
         self.programmed.send_replace(last.revision);
         Ok(())
@@ -203,15 +216,21 @@ impl<P: Plane> Programmer<P> {
         Ok(())
     }
 
+    /// All of them each time: which of two bans around an address counts depends on both.
+    fn set_bans(&self, state: &State) -> Result<Drift, DataplaneError> {
+        let bans: Vec<Ban> = state.bans().collect();
+        self.dataplane.set_bans(&bans)
+    }
+
     async fn audit(&self, state: &State) -> Result<(), DataplaneError> {
         let ours: BTreeSet<GroupId> =
             state.groups().filter(|g| self.ports.contains_key(&g.name)).map(|g| g.id).collect();
         let desired: Vec<SessionEntry> = state
             .sessions()
-            .filter(|s| ours.contains(&s.group))
+            .filter(|s| ours.contains(&s.group) && s.attachment.is_known())
             .map(|s| SessionEntry::from(s.as_ref()))
             .collect();
-        let drift = self.dataplane.reconcile(&desired).await?;
+        let drift = self.dataplane.reconcile(&desired).await?.plus(self.set_bans(state)?);
         let total = drift.missing + drift.stale + drift.changed;
         if total > 0 {
             info!(

@@ -4,10 +4,11 @@ mod auth;
 mod config;
 mod events;
 mod network;
+mod policy;
 mod view;
 
 pub use auth::hash_user;
-pub(crate) use view::{group_name, interface, totals};
+pub(crate) use view::{group_name, interface, state_name, totals};
 
 use crate::clock;
 use crate::daemon::Daemon;
@@ -107,6 +108,8 @@ pub(crate) fn refused(refusal: &Refusal) -> ApiError {
         Refusal::UnknownGroup => ApiError::not_found("group"),
         Refusal::UnknownPool => ApiError::not_found("pool"),
         Refusal::UnknownNode => ApiError::not_found("member"),
+        Refusal::UnknownStatic => ApiError::not_found("static subscriber"),
+        Refusal::UnknownBan => ApiError::not_found("ban"),
         Refusal::UnknownSubscriber | Refusal::UnknownApiUser => ApiError::not_found("user"),
         Refusal::DocumentUnknown { collection, .. } => ApiError::not_found(collection.label()),
         Refusal::InvalidToken => ApiError::Unauthorized,
@@ -122,6 +125,7 @@ pub(crate) fn refused(refusal: &Refusal) -> ApiError {
         | Refusal::NotADataNode
         | Refusal::LevelTooLow
         | Refusal::InUse(_)
+        | Refusal::BoundElsewhere
         | Refusal::SequenceTooOld
         | Refusal::DocumentConflict { .. }
         | Refusal::CollectionFull { .. }

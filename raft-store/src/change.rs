@@ -1,6 +1,8 @@
 //! What an applied entry changed: the stream that the data plane, accounting and the API watch.
 
-use model::{Collection, DownReason, Epoch, GroupId, NodeId, Revision, Session, SessionId, UnixMs};
+use model::{
+    Collection, DownReason, Epoch, GroupId, Ipv4Net, NodeId, Revision, Session, SessionId, UnixMs,
+};
 use std::sync::Arc;
 
 /// One change of the replicated state.
@@ -8,7 +10,8 @@ use std::sync::Arc;
 pub enum Change {
     /// A session began.
     SessionUp(Arc<Session>),
-    /// A session goes on with other values; its id, group, attachment and address never change.
+    /// A session goes on with other values; its id, group and address never change, and its
+    /// attachment only when it is a static subscriber's.
     SessionChanged(Arc<Session>),
     /// A session ended.
     SessionDown {
@@ -54,6 +57,8 @@ pub enum Change {
         /// Its key.
         key: Arc<str>,
     },
+    /// A network was banned, or a ban of it was lifted.
+    BanChanged(Ipv4Net),
 }
 
 impl Change {
@@ -73,6 +78,7 @@ impl Change {
             Self::ClusterChanged => "cluster_changed",
             Self::DocumentPut { .. } => "document_put",
             Self::DocumentDeleted { .. } => "document_deleted",
+            Self::BanChanged(_) => "ban_changed",
         }
     }
 
@@ -91,7 +97,8 @@ impl Change {
             | Self::ApiUserChanged(_)
             | Self::ClusterChanged
             | Self::DocumentPut { .. }
-            | Self::DocumentDeleted { .. } => None,
+            | Self::DocumentDeleted { .. }
+            | Self::BanChanged(_) => None,
         }
     }
 }

@@ -6,14 +6,15 @@
 mod codec;
 mod convert;
 mod document;
+mod policy;
 pub(crate) mod proto;
 mod reply;
 #[cfg(test)]
 mod tests;
 
 use model::{
-    ApiUser, Attachment, ClusterId, DownReason, Epoch, Group, GroupId, Node, NodeId, NodeRole,
-    Pool, Rate, Secret, SessionId, Subscriber, UnixMs,
+    ApiUser, Attachment, BanScope, ClusterId, DownReason, Epoch, Group, GroupId, Ipv4Net, Node,
+    NodeId, NodeRole, Pool, Rate, Secret, SessionId, Subscriber, UnixMs,
 };
 use prost::Message as _;
 use std::fmt;
@@ -21,6 +22,7 @@ use std::net::Ipv4Addr;
 
 pub(crate) use document::collection;
 pub use document::{DocKey, DocumentBatch, DocumentOp, Expect};
+pub use policy::{PutStatic, StaticEdit};
 pub use reply::{OpReply, Refusal, Reply};
 
 /// The replicated level that this build understands; a node stops when the cluster's level passes
@@ -33,6 +35,9 @@ pub const LEVEL_DOCUMENTS: u32 = 2;
 /// The level from which on [`Command::ChangeApiUser`] may be proposed, and users may have more than
 /// a name, a password and one of the roles `admin` and `operator`.
 pub const LEVEL_API_USERS: u32 = 3;
+
+/// The level from which on static subscribers and bans may be proposed.
+pub const LEVEL_POLICY: u32 = 3;
 
 /// The first contents of a cluster. Refused when there is one already.
 #[derive(Clone, PartialEq, Eq)]
@@ -115,7 +120,7 @@ pub enum Command {
         /// Its new rate.
         rate: Rate,
     },
-    /// Ends a session, on an operator's word.
+    /// Ends a session, on an operator's word. A static subscriber stays, and is looked for anew.
     Disconnect {
         /// The session.
         session: SessionId,
@@ -148,6 +153,32 @@ pub enum Command {
     },
     /// Changes documents, all or nothing.
     Documents(DocumentBatch),
+    /// Adds a static subscriber, or changes the one with that address.
+    PutStatic(PutStatic),
+    /// Forgets a static subscriber.
+    RemoveStatic(Ipv4Addr),
+    /// Changes one thing of a static subscriber and leaves the rest as others may just have set it.
+    EditStatic {
+        /// Its address.
+        address: Ipv4Addr,
+        /// What changes.
+        edit: StaticEdit,
+    },
+    /// Bans a network; a ban that is there already stays as it is. Refused when it would cut off a
+    /// member of the cluster.
+    PutBan {
+        /// The network.
+        network: Ipv4Net,
+        /// Which of its packets.
+        scope: BanScope,
+    },
+    /// Lifts a ban.
+    RemoveBan {
+        /// The network, as it was banned.
+        network: Ipv4Net,
+        /// Which of its packets.
+        scope: BanScope,
+    },
     /// Adds, changes or removes an API user on a condition; the last administrator that may log in
     /// stays.
     ChangeApiUser {
@@ -177,6 +208,20 @@ pub struct SessionBatch {
 impl SessionBatch {
     /// Most operations of one batch; bounds what a session id derives from.
     pub const OPS_MAX: usize = 1024;
+
+    /// The replicated level from which on this batch may stand in the log. Static subscribers exist
+    /// only from that level on, so what stands beside a [`SessionOp::StaticSeen`] never waits for it.
+    fn level(&self) -> u32 {
+        let needs = |op: &SessionOp| match op {
+            SessionOp::PppoeUp { .. }
+            | SessionOp::LeaseGrant { .. }
+            | SessionOp::LeaseRenew { .. }
+            | SessionOp::Down { .. }
+            | SessionOp::Decline { .. } => 0,
+            SessionOp::StaticSeen { .. } => LEVEL_POLICY,
+        };
+        self.ops.iter().map(needs).max().unwrap_or(0)
+    }
 }
 
 /// One session change.
@@ -245,6 +290,13 @@ pub enum SessionOp {
         /// Its pool.
         pool: String,
     },
+    /// A static subscriber was heard, for the first time or at another place.
+    StaticSeen {
+        /// Its address.
+        address: Ipv4Addr,
+        /// Where it was heard.
+        attachment: Attachment,
+    },
 }
 
 impl SessionOp {
@@ -257,6 +309,7 @@ impl SessionOp {
             Self::LeaseRenew { .. } => "lease_renew",
             Self::Down { .. } => "down",
             Self::Decline { .. } => "decline",
+            Self::StaticSeen { .. } => "static_seen",
         }
     }
 }
@@ -287,6 +340,11 @@ impl Command {
             Self::RaiseLevel { .. } => "raise_level",
             Self::Documents(_) => "documents",
             Self::ChangeApiUser { .. } => "change_api_user",
+            Self::PutStatic(_) => "put_static",
+            Self::RemoveStatic(_) => "remove_static",
+            Self::EditStatic { .. } => "edit_static",
+            Self::PutBan { .. } => "put_ban",
+            Self::RemoveBan { .. } => "remove_ban",
         }
     }
 
@@ -306,7 +364,6 @@ impl Command {
             | Self::RemoveSubscriber(_)
             | Self::RemoveApiUser(_)
             | Self::Acquire { .. }
-            | Self::Sessions(_)
             | Self::SetRate { .. }
             | Self::Disconnect { .. }
             | Self::Expire
@@ -315,10 +372,16 @@ impl Command {
             | Self::RaiseLevel { .. } => 0,
             Self::PutApiUser(user) if convert::is_first_level(user) => 0,
             Self::PutApiUser(_) | Self::ChangeApiUser { .. } => LEVEL_API_USERS,
+            Self::Sessions(batch) => batch.level(),
             Self::Documents(batch) => {
                 let also = batch.also.iter().map(Self::level).max();
                 also.unwrap_or(0).max(LEVEL_DOCUMENTS)
             }
+            Self::PutStatic(_)
+            | Self::RemoveStatic(_)
+            | Self::EditStatic { .. }
+            | Self::PutBan { .. }
+            | Self::RemoveBan { .. } => LEVEL_POLICY,
         }
     }
 

@@ -18,8 +18,8 @@ mod vault;
 pub use change::{Change, ChangeBatch};
 pub use command::{
     Bootstrap, Command, CommandError, DocKey, DocumentBatch, DocumentOp, Entry, Expect,
-    LEVEL_API_USERS, LEVEL_DOCUMENTS, LEVEL_SUPPORTED, OpReply, Refusal, Reply, SessionBatch,
-    SessionOp,
+    LEVEL_API_USERS, LEVEL_DOCUMENTS, LEVEL_POLICY, LEVEL_SUPPORTED, OpReply, PutStatic, Refusal,
+    Reply, SessionBatch, SessionOp, StaticEdit,
 };
 pub use identity::{
     ClusterCa, Identity, IdentityError, JoinRequest, NodeCertificate, fingerprint, node_name,

@@ -9,6 +9,7 @@ mod documents;
 mod members;
 mod nat;
 mod place;
+mod policy;
 mod pool;
 mod ranges;
 mod read;
@@ -21,8 +22,9 @@ use clients::Clients;
 use documents::Documents;
 use imbl::{OrdMap, OrdSet};
 use model::{
-    ApiUser, Attachment, ClusterId, Epoch, Group, GroupId, GroupService, Node, NodeId, NodeRole,
-    PortId, Revision, Secret, Session, SessionId, SessionKind, Subscriber, UnixMs, Vlans,
+    ApiUser, Attachment, BanScope, ClusterId, Epoch, Group, GroupId, GroupService, Ipv4Net, Node,
+    NodeId, NodeRole, PortId, Revision, Secret, Session, SessionId, SessionKind, Subscriber,
+    UnixMs, Vlans,
 };
 use nat::NatSpace;
 use pool::PoolState;
@@ -131,6 +133,10 @@ pub struct State {
     by_nat: OrdMap<(Ipv4Addr, u16), SessionId>,
     /// DHCP sessions by the end of their lease.
     by_end: OrdSet<(UnixMs, SessionId)>,
+    /// Static subscribers.
+    statics: OrdMap<Ipv4Addr, SessionId>,
+    /// Bans, with when they were made.
+    bans: OrdMap<(Ipv4Net, BanScope), UnixMs>,
 }
 
 impl fmt::Debug for State {
@@ -201,6 +207,9 @@ impl State {
                 self.by_client.insert(ClientKey::new(group, &dhcp.client_id, &attachment), id);
                 self.by_end.insert((dhcp.expires_at, id));
             }
+            SessionKind::Static(_) => {
+                self.statics.insert(address, id);
+            }
         }
         if let Some(block) = nat {
             self.by_nat.insert((block.public, block.first_port), id);
@@ -230,6 +239,9 @@ impl State {
                 self.by_client.remove(&ClientKey::new(group, &dhcp.client_id, &attachment));
                 self.by_end.remove(&(dhcp.expires_at, id));
             }
+            SessionKind::Static(_) => {
+                self.statics.remove(&address);
+            }
         }
         if let Some(block) = nat {
             self.by_nat.remove(&(block.public, block.first_port));
@@ -245,18 +257,23 @@ impl State {
     }
 
     /// Puts a session's new version in place of the old; what the indexes hold of it, but for the
-    /// lease's end, is the same.
+    /// lease's end and a static subscriber's place, is the same.
     fn replace(&mut self, session: Arc<Session>) {
-        let id = session.id;
+        let Session { id, group, attachment, .. } = *session;
         let end = |session: &Session| match &session.kind {
-            SessionKind::Pppoe(_) => None,
+            SessionKind::Pppoe(_) | SessionKind::Static(_) => None,
             SessionKind::Dhcp(dhcp) => Some(dhcp.expires_at),
         };
         let new_end = end(&session);
-        let old_end = self.sessions.insert(id, session).and_then(|old| end(&old));
+        let Some(old) = self.sessions.insert(id, session) else { return };
+        let old_end = end(&old);
         if old_end != new_end {
             old_end.map(|at| self.by_end.remove(&(at, id)));
             new_end.map(|at| self.by_end.insert((at, id)));
+        }
+        if old.attachment != attachment {
+            self.by_attachment.remove(&(group, old.attachment, id));
+            self.by_attachment.insert((group, attachment, id));
         }
     }
 

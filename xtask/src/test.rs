@@ -32,6 +32,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     report.step("fuzz corpus", steps::fuzz);
     report.step("lab: demo", |notes| steps::demo(built, notes));
     report.step("lab: access", |notes| steps::access(built, notes));
+    report.step("lab: policy", |notes| steps::policy(built, notes));
     report.step("package", |notes| steps::package(built, notes));
     if !options.fast {
         report.step("lab: chaos", |notes| steps::chaos(built, notes));

@@ -4,8 +4,8 @@ use crate::router::Shared;
 use crate::routes::Routes;
 use crate::service::{Caller, Service};
 use crate::types::{
-    Disconnected, Envelope, ErrorBody, FieldError, RATE_BPS_MAX, RateChanged, RateRequest,
-    SubscriberDetail, SubscriberList, SubscriberQuery, SubscriberTotals,
+    Disconnected, Envelope, ErrorBody, RateChanged, RateRequest, SubscriberDetail, SubscriberList,
+    SubscriberQuery, SubscriberTotals,
 };
 use axum::extract::State;
 use axum::routing::{get, put};
@@ -106,16 +106,7 @@ pub(crate) async fn set_subscriber_rate<S: Service>(
     PathArg(id): PathArg<SessionId>,
     Body(request): Body<RateRequest>,
 ) -> Result<Enveloped<RateChanged>, ApiError> {
-    let errors: Vec<_> = [("rate_down", request.rate_down), ("rate_up", request.rate_up)]
-        .into_iter()
-        .filter(|(_, bps)| *bps > RATE_BPS_MAX)
-        .map(|(field, bps)| {
-            FieldError::new(field, format!("{bps} is more than {RATE_BPS_MAX} bits per second"))
-        })
-        .collect();
-    if !errors.is_empty() {
-        return Err(ApiError::Invalid { errors });
-    }
+    request.check()?;
     let (changed, meta) = shared.service.set_rate(id, request, caller).await?;
     Ok(Enveloped(changed, meta))
 }

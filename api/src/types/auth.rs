@@ -202,6 +202,8 @@ pub enum CredentialKind {
     ApiKey,
     /// A ticket for one stream.
     Ticket,
+    /// The key of a dialect that knows no users.
+    DialectKey,
 }
 
 /// The caller.

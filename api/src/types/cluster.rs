@@ -268,6 +268,9 @@ pub struct SessionCounts {
     pub pppoe: u64,
     /// IPoE with a DHCP lease.
     pub dhcp: u64,
+    /// IPoE with an address that an operator fixed.
+    #[serde(rename = "static", default)]
+    pub statics: u64,
 }
 
 /// One redundancy group in the status.

@@ -1,4 +1,6 @@
-use model::{GroupService, MacAddr, Revision, SessionId};
+use super::{FieldError, RATE_BPS_MAX};
+use crate::error::ApiError;
+use model::{GroupService, MacAddr, Revision, SessionId, SessionKind};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -13,6 +15,18 @@ pub enum SessionType {
     /// IPoE with a DHCP lease.
     #[serde(rename = "DHCP")]
     Dhcp,
+    /// IPoE with an address that an operator fixed.
+    Static,
+}
+
+impl From<&SessionKind> for SessionType {
+    fn from(kind: &SessionKind) -> Self {
+        match kind {
+            SessionKind::Pppoe(_) => Self::Pppoe,
+            SessionKind::Dhcp(_) => Self::Dhcp,
+            SessionKind::Static(_) => Self::Static,
+        }
+    }
 }
 
 impl From<GroupService> for SessionType {
@@ -29,6 +43,7 @@ impl fmt::Display for SessionType {
         f.write_str(match self {
             Self::Pppoe => "PPPoE",
             Self::Dhcp => "DHCP",
+            Self::Static => "Static",
         })
     }
 }
@@ -82,15 +97,15 @@ pub struct SubscriberSummary {
     /// Unique in the cluster.
     #[schema(value_type = u64)]
     pub id: SessionId,
-    /// `PPPoE` or `DHCP`.
+    /// `PPPoE`, `DHCP` or `Static`.
     #[serde(rename = "type")]
     pub session_type: SessionType,
-    /// PPP user, or the MAC address for DHCP.
+    /// PPP user, the MAC address for DHCP, the IP address of a static subscriber.
     pub username: String,
     /// The subscriber's address.
     #[schema(value_type = String, format = Ipv4)]
     pub ip_address: Ipv4Addr,
-    /// The subscriber's Ethernet address.
+    /// The subscriber's Ethernet address; all zeros for a static subscriber that is `unseen`.
     #[schema(value_type = String)]
     pub mac_address: MacAddr,
     /// Access port and VLAN tags.
@@ -102,7 +117,8 @@ pub struct SubscriberSummary {
     pub rate_down: u64,
     /// Rate from the subscriber in bits per second, 0 for unlimited.
     pub rate_up: u64,
-    /// `active` while the group forwards for it.
+    /// `active` while the group forwards for it; a static subscriber may be `disallowed`, or `unseen` until
+    /// it was heard.
     #[schema(example = "active")]
     pub state: String,
     /// When it came up, in seconds since 1970.
@@ -131,6 +147,9 @@ pub struct SubscriberTotals {
     pub pppoe: u64,
     /// IPoE with a DHCP lease.
     pub dhcp: u64,
+    /// IPoE with an address that an operator fixed.
+    #[serde(rename = "static", default)]
+    pub statics: u64,
 }
 
 /// The public address and ports of a translated session.
@@ -151,13 +170,14 @@ pub struct SubscriberDetail {
     /// Unique in the cluster.
     #[schema(value_type = u64)]
     pub id: SessionId,
-    /// `PPPoE` or `DHCP`.
+    /// `PPPoE`, `DHCP` or `Static`.
     pub session_type: SessionType,
-    /// `active` while the group forwards for it.
+    /// `active` while the group forwards for it; a static subscriber may be `disallowed`, or `unseen` until
+    /// it was heard.
     pub state: String,
-    /// PPP user, or the MAC address for DHCP.
+    /// PPP user, the MAC address for DHCP, the IP address of a static subscriber.
     pub username: String,
-    /// The subscriber's Ethernet address.
+    /// The subscriber's Ethernet address; all zeros for a static subscriber that is `unseen`.
     #[schema(value_type = String)]
     pub mac_address: MacAddr,
     /// The subscriber's address.
@@ -239,6 +259,20 @@ pub struct RateRequest {
     /// From the subscriber in bits per second, 0 for unlimited.
     #[schema(example = 20_000_000)]
     pub rate_up: u64,
+}
+
+impl RateRequest {
+    /// Refuses rates that are a slip of the pen.
+    pub(crate) fn check(self) -> Result<(), ApiError> {
+        let errors: Vec<_> = [("rate_down", self.rate_down), ("rate_up", self.rate_up)]
+            .into_iter()
+            .filter(|(_, bps)| *bps > RATE_BPS_MAX)
+            .map(|(field, bps)| {
+                FieldError::new(field, format!("{bps} is more than {RATE_BPS_MAX} bits per second"))
+            })
+            .collect();
+        if errors.is_empty() { Ok(()) } else { Err(ApiError::Invalid { errors }) }
+    }
 }
 
 /// The rates now in force.

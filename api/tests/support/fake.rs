@@ -8,16 +8,18 @@ mod config;
 mod events;
 #[path = "fake_network.rs"]
 mod network;
+#[path = "fake_policy.rs"]
+pub(crate) mod policy;
 
 use api::types::*;
 use api::{
     AccessCounts, ApiError, BootstrapAuth, Caller, JoinTicket, Meta, ReadLevel, Reply, Service,
 };
 use model::{
-    ClusterId, Epoch, Fence, GroupId, GroupService, MacAddr, NodeId, NodeRole, Revision, Secret,
-    SessionId, Tick, UnixMs,
+    BanScope, ClusterId, Epoch, Fence, GroupId, GroupService, Ipv4Net, MacAddr, NodeId, NodeRole,
+    Revision, Secret, SessionId, Tick, UnixMs,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -40,6 +42,10 @@ pub(crate) struct State {
     /// Stays at 4 until a test moves it; failovers answer 5.
     pub(crate) epoch: u64,
     pub(crate) sessions: BTreeMap<SessionId, SubscriberDetail>,
+    pub(crate) statics: BTreeMap<Ipv4Addr, policy::StaticSubscriber>,
+    pub(crate) bans: BTreeSet<(Ipv4Net, BanScope)>,
+    /// Opens the PureNAS dialect.
+    pub(crate) purenas_key: Option<&'static str>,
     /// One line per write, and per read with its level.
     pub(crate) calls: Vec<String>,
     pub(crate) access: auth::Access,
@@ -119,6 +125,9 @@ impl Fake {
             owner: "bng1",
             epoch: 4,
             sessions: (1..=3).map(|id| (SessionId(id), session(id))).collect(),
+            statics: BTreeMap::new(),
+            bans: BTreeSet::new(),
+            purenas_key: None,
             calls: vec![],
             access: auth::Access::default(),
             counts: AccessCounts::default(),
@@ -245,7 +254,7 @@ impl Service for Fake {
             u64::try_from(count).unwrap()
         };
         let (pppoe, dhcp) = (of(GroupService::Pppoe), of(GroupService::Dhcp));
-        Ok((SubscriberTotals { total: pppoe + dhcp, pppoe, dhcp }, meta))
+        Ok((SubscriberTotals { total: pppoe + dhcp, pppoe, dhcp, statics: 0 }, meta))
     }
 
     async fn subscriber(&self, id: SessionId, level: ReadLevel) -> Reply<SubscriberDetail> {
@@ -313,7 +322,7 @@ impl Service for Fake {
                 epoch: Epoch(state.epoch),
                 fence: Some(Fence::Open),
                 revision: Revision(state.revision),
-                sessions: SessionCounts { pppoe: 2, dhcp: 1 },
+                sessions: SessionCounts { pppoe: 2, dhcp: 1, statics: 0 },
                 nodes: vec![ready("bng1"), ready("bng2")],
             }],
         })

@@ -28,7 +28,18 @@ impl Operation {
             _ => "1",
         };
         let filled = self.template.replace("{id}", id).replace("{name}", "south");
-        filled.replace("{provider}", "x").replace("{version}", "7")
+        let known = [
+            ("{provider}", "x"),
+            ("{version}", "7"),
+            ("{address}", "172.16.0.4"),
+            ("{ip}", "172.16.0.4"),
+            ("{mac}", "02:00:00:00:00:01"),
+            ("{down}", "1000"),
+            ("{up}", "500"),
+            ("{scope}", "all"),
+            ("{network}", "198.51.100.7"),
+        ];
+        known.iter().fold(filled, |path, (name, value)| path.replace(name, value))
     }
 
     /// A body that the operation accepts.
@@ -46,6 +57,13 @@ impl Operation {
             "PUT /api/v1/auth/settings" => json!({ "max_login_attempts": 9 }),
             "POST /api/v1/auth/totp/verify" | "POST /api/v1/auth/totp/disable" => {
                 json!({ "code": CODE })
+            }
+            "PUT /api/v1/policy/subscribers/{address}/allowed" => json!({ "allowed": true }),
+            "PUT /api/v1/policy/subscribers/{address}/mac" => {
+                json!({ "mac": "02:00:00:00:00:01" })
+            }
+            "PUT /api/v1/policy/subscribers/{address}/rate" => {
+                json!({ "rate_down": 5, "rate_up": 6 })
             }
             "POST /api/v1/subscribers/disconnect-by-interface" => json!({ "interface": "port1" }),
             "POST /api/v1/webhooks" => {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use chaos_tests::lab::{machine, topology};
-use chaos_tests::{access, bench, chaos, demo, install};
+use chaos_tests::{access, bench, chaos, demo, install, policy};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -25,6 +25,8 @@ enum Task {
     Chaos(chaos::ChaosArgs),
     /// Install the Debian package on three machines and run a cluster from it.
     Install(install::InstallArgs),
+    /// Static subscribers, bindings, bans and rates on the wire, before and after a takeover.
+    Policy(policy::PolicyArgs),
     /// Remove what a lab left behind.
     Clean,
     /// Holds the machine of a node; part of `install`.
@@ -65,7 +67,8 @@ fn run(task: Task) -> Result<()> {
         | Task::Demo(_)
         | Task::Access(_)
         | Task::BenchFailover(_)
-        | Task::Chaos(_) => {}
+        | Task::Chaos(_)
+        | Task::Policy(_) => {}
     }
     rustls::crypto::ring::default_provider()
         .install_default()
@@ -82,6 +85,7 @@ fn run(task: Task) -> Result<()> {
                 Task::BenchFailover(args) => bench::failover(args).await,
                 Task::Chaos(args) => chaos::run(args).await,
                 Task::Install(args) => install::run(args).await,
+                Task::Policy(args) => policy::run(args).await,
                 Task::Clean | Task::Machine { .. } | Task::MachineInit { .. } => Ok(()),
             }
         };

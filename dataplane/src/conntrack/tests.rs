@@ -27,6 +27,7 @@ fn session(id: u64, n: u8, nat: Option<NatBlock>) -> SessionEntry {
         s_tag: false,
         rate: Rate::default(),
         nat,
+        allowed: true,
     }
 }
 

@@ -11,6 +11,7 @@ fn session(id: u64, address: [u8; 4]) -> SessionEntry {
         s_tag: false,
         rate: Rate::default(),
         nat: None,
+        allowed: true,
     }
 }
 

@@ -289,6 +289,7 @@ pub(crate) fn session(wrap: Wrap) -> SessionEntry {
         s_tag: wrap.outer_tpid == 0x88a8,
         rate: Rate::default(),
         nat: None,
+        allowed: true,
     }
 }
 

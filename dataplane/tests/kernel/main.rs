@@ -6,6 +6,7 @@ mod forwarding;
 mod frame;
 mod lab;
 mod nat;
+mod policy;
 mod programming;
 mod shaping;
 mod silence;

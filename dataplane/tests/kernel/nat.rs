@@ -139,7 +139,7 @@ fn the_guard_of_private_networks_follows_the_pools_and_is_reconciled() {
         open(lab).await;
         let without = SessionEntry { nat: None, ..subscriber() };
         lab.put(without).await;
-        let map = lab.cfg.pin_dir.join("layout2/nat_networks").display().to_string();
+        let map = lab.cfg.pin_dir.join("layout3/nat_networks").display().to_string();
         let key = "10 00 00 00 64 40 00 00";
         lab.node_command("bpftool", &format!("map delete pinned {map} key hex {key}"));
         assert_eq!(lab.dp().reconcile(&[without]).await.unwrap().missing, 1);

@@ -79,7 +79,7 @@ fn reconciliation_repairs_what_was_deleted_and_removes_what_is_stale() {
         assert!(lab.dp().reconcile(&[rich(), second()]).await.unwrap().is_none());
 
         // Someone deletes the upward entry, the NAT block, a class, the route and the core programs, and forges an entry.
-        let pins = lab.cfg.pin_dir.join("layout2");
+        let pins = lab.cfg.pin_dir.join("layout3");
         let pin = |map: &str| pins.join(map).display().to_string();
         let key = "03 00 00 00 00 00 07 00 02 00 00 00 00 11 00 00 00 00 00 00";
         lab.node_command(

@@ -1,12 +1,15 @@
 use super::dhcp::DhcpAccess;
 use super::pppoe::PppoeAccess;
+use super::statics::StaticAccess;
 use crate::proposer::OpOutcome;
+use crate::waiting::WaitingList;
+use dataplane::UnknownSource;
 use ether::{Arp, ArpOperation, Frame, Udp4, ethertype};
 use model::{Attachment, Group, GroupId, GroupService, MacAddr, PortId, Tick, UnixMs, Vlans};
 use raft_store::{Change, ChangeBatch, SessionOp, State};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the driver is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +46,11 @@ pub enum Pending {
         token: ::dhcp::Token,
         /// Outer TPID of the client's frames.
         s_tag: bool,
+    },
+    /// The place of a static subscriber.
+    StaticSeen {
+        /// Its address.
+        address: Ipv4Addr,
     },
     /// Nobody; the change matters by itself.
     Nothing,
@@ -98,9 +106,11 @@ pub struct Engine {
     wire: Wire,
     pppoe: Option<PppoeAccess>,
     dhcp: Option<DhcpAccess>,
+    statics: StaticAccess,
+    waiting: Arc<WaitingList>,
     gateways: Vec<Ipv4Addr>,
     group: Group,
-    counters: std::sync::Arc<Counters>,
+    counters: Arc<Counters>,
     /// New dial-ins are dropped: the log cannot keep up.
     pub shed: bool,
 }
@@ -112,7 +122,8 @@ impl Engine {
     pub fn new(
         group: &Group,
         state: &State,
-        counters: std::sync::Arc<Counters>,
+        counters: Arc<Counters>,
+        waiting: Arc<WaitingList>,
         now: Tick,
     ) -> Self {
         let serves = |s| group.services.contains(&s);
@@ -122,6 +133,8 @@ impl Engine {
             wire: Wire { group: group.id, vmac: group.virtual_mac(), output: Vec::new() },
             pppoe,
             dhcp: serves(GroupService::Dhcp).then(|| DhcpAccess::new(counters.clone())),
+            statics: StaticAccess::new(waiting.clone(), counters.clone()),
+            waiting,
             gateways: state.pools_of(group.id, GroupService::Dhcp).map(|p| p.gateway).collect(),
             group: group.clone(),
             counters,
@@ -161,12 +174,42 @@ impl Engine {
                 }
             }
             ethertype::ARP => {
-                if let Some(frame) = arp_reply(&self.group, &self.gateways, octets) {
-                    self.wire.output.push(Output::Send { port, frame });
+                if let Some(reply) = arp_reply(&self.group, &self.gateways, octets) {
+                    self.wire.output.push(Output::Send { port, frame: reply });
+                    self.on_arp_sender(from, frame.payload, state, now, wall);
                 }
             }
             ethertype::IPV4 => self.on_ipv4(from, &frame, state, now),
             _other => self.counters.add("access_drop", "unknown_ethertype"),
+        }
+    }
+
+    /// Learns from a request for a gateway: it says who is where, before any packet flows.
+    fn on_arp_sender(
+        &mut self,
+        from: Attachment,
+        payload: &[u8],
+        state: &State,
+        now: Tick,
+        wall: UnixMs,
+    ) {
+        let Ok(arp) = Arp::parse(payload) else { return };
+        // A probe has no sender address yet (RFC 5227 §2.1.1); a proxy speaks for another station.
+        if !arp.sender_ip.is_unspecified() && arp.sender_mac == from.mac {
+            self.statics.on_source(&mut self.wire, arp.sender_ip, from, state, now, wall);
+        }
+    }
+
+    /// Consumes sources of packets that the kernel found no session for.
+    pub fn on_unknown(
+        &mut self,
+        sources: &[UnknownSource],
+        state: &State,
+        now: Tick,
+        wall: UnixMs,
+    ) {
+        for UnknownSource { address, attachment } in sources {
+            self.statics.on_source(&mut self.wire, *address, *attachment, state, now, wall);
         }
     }
 
@@ -194,6 +237,7 @@ impl Engine {
                     dhcp.on_outcome(&mut self.wire, &pool, token, s_tag, outcome, state, now);
                 }
             }
+            Pending::StaticSeen { address } => self.statics.on_outcome(address, outcome),
             Pending::Nothing => {}
         }
     }
@@ -201,6 +245,11 @@ impl Engine {
     /// Consumes committed changes: sessions that operators ended, or that gave way to newer ones.
     pub fn on_changes(&mut self, batch: &ChangeBatch, state: &State, now: Tick) {
         for change in &batch.changes {
+            if let Change::SessionUp(session) = change
+                && session.group == self.wire.group
+            {
+                self.waiting.forget(session.group, session.address);
+            }
             if let Change::SessionDown { session, reason } = change
                 && session.group == self.wire.group
                 && let Some(pppoe) = &mut self.pppoe

@@ -93,6 +93,7 @@ impl From<&Caller> for Who {
                 CredentialKind::Token => "token",
                 CredentialKind::ApiKey => "api_key",
                 CredentialKind::Ticket => "ticket",
+                CredentialKind::DialectKey => "dialect_key",
             },
             address: caller.address,
             request_id: caller.request_id.clone(),

@@ -54,6 +54,7 @@ fn of_change(change: &Change) -> Option<(EventKind, &Session, Option<&'static st
         | Change::OwnerChanged { .. }
         | Change::PoolChanged(_)
         | Change::NodeChanged(_)
+        | Change::BanChanged(_)
         | Change::SubscriberChanged(_)
         | Change::ApiUserChanged(_)
         | Change::ClusterChanged
@@ -68,7 +69,7 @@ fn data(state: &State, session: &Session, reason: Option<&'static str>) -> Event
         session_type: session.kind.service().into(),
         username: session.username.clone(),
         ip_address: session.address,
-        interface: interface(session),
+        interface: interface(session.attachment.line()),
         group: group_name(state, session),
         rate_down: session.rate.down_bps,
         rate_up: session.rate.up_bps,

@@ -36,6 +36,10 @@ impl Plane for Stubborn {
         }
         Ok(Drift::default())
     }
+
+    fn set_bans(&self, _: &[model::Ban]) -> Result<Drift, DataplaneError> {
+        Ok(Drift::default())
+    }
 }
 
 async fn store(dir: &std::path::Path) -> Store {

@@ -122,7 +122,7 @@ impl NetworkService for Api {
             let at = session.attachment;
             let entry = vlans.entry((at.port.0, at.vlans.outer, at.vlans.inner, session.group));
             let vlan = entry.or_insert_with(|| VlanInterface {
-                name: interface(session),
+                name: interface(at.line()),
                 trunk_interface: trunk(at.port.0),
                 outer: at.vlans.outer,
                 inner: at.vlans.inner,
@@ -166,7 +166,7 @@ impl NetworkService for Api {
                 id: s.id,
                 session_type: s.kind.service().into(),
                 username: s.username.clone(),
-                interface: interface(s),
+                interface: interface(s.attachment.line()),
                 rate_down: s.rate.down_bps,
                 rate_up: s.rate.up_bps,
                 shaper: self.shaper().to_owned(),
@@ -259,7 +259,9 @@ impl NetworkService for Api {
         caller: Caller,
     ) -> Answer<DisconnectedMany> {
         let state = self.read(ReadLevel::Linearizable).await?;
-        let there = state.sessions().filter(|s| within(&interface(s), &request.interface));
+        let there = state
+            .sessions()
+            .filter(|s| within(&interface(s.attachment.line()), &request.interface));
         let wanted: Vec<SessionId> = there.map(|s| s.id).collect();
         // One record for all of them: the list may be long.
         let object = format!("interface/{}", request.interface);

@@ -8,7 +8,7 @@ use api::types::{
     SubscriberTotals,
 };
 use dataplane::Counters;
-use model::{Fence, Group, GroupService, NodeId, NodeRole, Session, SessionKind};
+use model::{Fence, Group, Line, NodeId, NodeRole, PortId, Session, SessionKind};
 use raft_store::{Role, State};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ type Statuses = BTreeMap<NodeId, Status>;
 
 pub(super) fn subscribers(state: &State, query: &SubscriberQuery) -> Vec<SubscriberSummary> {
     let fits = |s: &&Arc<Session>| {
-        query.service.is_none_or(|q| s.kind.service() == q)
+        query.service.is_none_or(|q| SessionType::from(q) == SessionType::from(&s.kind))
             && query.username.as_ref().is_none_or(|q| s.username == *q)
             && query.ip.is_none_or(|q| s.address == q)
             && query.mac.is_none_or(|q| s.attachment.mac == q)
@@ -32,9 +32,10 @@ pub(crate) fn totals<'a>(sessions: impl Iterator<Item = &'a Arc<Session>>) -> Su
     let mut totals = SubscriberTotals::default();
     for session in sessions {
         totals.total += 1;
-        match session.kind.service() {
-            GroupService::Pppoe => totals.pppoe += 1,
-            GroupService::Dhcp => totals.dhcp += 1,
+        match session.kind {
+            SessionKind::Pppoe(_) => totals.pppoe += 1,
+            SessionKind::Dhcp(_) => totals.dhcp += 1,
+            SessionKind::Static(_) => totals.statics += 1,
         }
     }
     totals
@@ -44,23 +45,31 @@ pub(crate) fn group_name(state: &State, session: &Session) -> String {
     state.group(session.group).map_or_else(|| session.group.to_string(), |g| g.name.clone())
 }
 
-pub(crate) fn interface(session: &Session) -> String {
-    let (port, vlans) = (session.attachment.port.0, session.attachment.vlans);
+pub(crate) fn interface(line: Line) -> String {
+    let Line { port: PortId(port), vlans } = line;
     if vlans == model::Vlans::NONE { format!("port{port}") } else { format!("port{port}.{vlans}") }
+}
+
+pub(crate) fn state_name(s: &Session) -> &'static str {
+    match s.kind {
+        SessionKind::Static(fixed) if !fixed.allowed => "disallowed",
+        SessionKind::Static(_) if !s.attachment.is_known() => "unseen",
+        SessionKind::Pppoe(_) | SessionKind::Dhcp(_) | SessionKind::Static(_) => "active",
+    }
 }
 
 fn summary(state: &State, s: &Session) -> SubscriberSummary {
     SubscriberSummary {
         id: s.id,
-        session_type: SessionType::from(s.kind.service()),
+        session_type: SessionType::from(&s.kind),
         username: s.username.clone(),
         ip_address: s.address,
         mac_address: s.attachment.mac,
-        interface: interface(s),
+        interface: interface(s.attachment.line()),
         group: group_name(state, s),
         rate_down: s.rate.down_bps,
         rate_up: s.rate.up_bps,
-        state: "active".into(),
+        state: state_name(s).into(),
         started_at: s.started_at.as_secs(),
     }
 }
@@ -69,17 +78,18 @@ pub(super) fn subscriber(state: &State, s: &Session, counters: Counters) -> Subs
     let (sid, lease, hostname) = match &s.kind {
         SessionKind::Pppoe(p) => (Some(p.sid), None, None),
         SessionKind::Dhcp(d) => (None, Some(d.expires_at.as_secs()), Some(d.hostname.clone())),
+        SessionKind::Static(_) => (None, None, None),
     };
     let owner = state.group(s.group).and_then(|g| g.owner).and_then(|n| state.node(n));
     SubscriberDetail {
         id: s.id,
-        session_type: SessionType::from(s.kind.service()),
-        state: "active".into(),
+        session_type: SessionType::from(&s.kind),
+        state: state_name(s).into(),
         username: s.username.clone(),
         mac_address: s.attachment.mac,
         ip_address: s.address,
         gateway: state.pool(&s.pool).map(|p| p.gateway),
-        access_interface: interface(s),
+        access_interface: interface(s.attachment.line()),
         // Sessions are map entries, not net devices.
         ppp_interface: None,
         rate_down_bps: s.rate.down_bps,
@@ -200,7 +210,11 @@ fn group(state: &State, g: &Group, statuses: &Statuses) -> GroupStatus {
         epoch: g.epoch,
         fence: g.owner.and_then(fence_of),
         revision: g.revision,
-        sessions: SessionCounts { pppoe: sessions.pppoe, dhcp: sessions.dhcp },
+        sessions: SessionCounts {
+            pppoe: sessions.pppoe,
+            dhcp: sessions.dhcp,
+            statics: sessions.statics,
+        },
         nodes,
     }
 }

@@ -4,6 +4,7 @@ use super::convert::{
     attachment, key32, narrow, reason, reason_number, required, role, role_number,
 };
 use super::document::{collection, expect, expect_message};
+use super::policy::{ban_message, ban_rule, edit, edit_message};
 use super::proto::{self, command::Kind, op_reply, reply, session_op::Kind as OpKind};
 use super::{
     Bootstrap, Command, CommandError, Entry, OpReply, Refusal, Reply, SessionBatch, SessionOp,
@@ -131,6 +132,13 @@ impl From<&Command> for proto::Command {
                     expect: Some(expect_message(*expect)),
                 })
             }
+            Command::PutStatic(put) => Kind::PutStatic(put.into()),
+            Command::RemoveStatic(address) => Kind::RemoveStatic((*address).into()),
+            Command::EditStatic { address, edit } => {
+                Kind::EditStatic(edit_message(*address, *edit))
+            }
+            Command::PutBan { network, scope } => Kind::PutBan(ban_message(*network, *scope)),
+            Command::RemoveBan { network, scope } => Kind::RemoveBan(ban_message(*network, *scope)),
         };
         Self { kind: Some(kind) }
     }
@@ -185,6 +193,20 @@ impl TryFrom<proto::Command> for Command {
             Kind::LeveledBootstrap(proto::LeveledBootstrap { bootstrap, level }) => {
                 let bootstrap = required(bootstrap, "leveled_bootstrap.bootstrap")?;
                 Self::Bootstrap(Box::new(Bootstrap { level, ..bootstrap.try_into()? }))
+            }
+            Kind::PutStatic(put) => Self::PutStatic(put.try_into()?),
+            Kind::RemoveStatic(address) => Self::RemoveStatic(address.into()),
+            Kind::EditStatic(message) => {
+                let (address, edit) = edit(message)?;
+                Self::EditStatic { address, edit }
+            }
+            Kind::PutBan(rule) => {
+                let (network, scope) = ban_rule(rule)?;
+                Self::PutBan { network, scope }
+            }
+            Kind::RemoveBan(rule) => {
+                let (network, scope) = ban_rule(rule)?;
+                Self::RemoveBan { network, scope }
             }
         })
     }
@@ -266,6 +288,12 @@ impl From<&SessionOp> for proto::SessionOp {
             SessionOp::Decline { address, pool } => {
                 OpKind::Decline(proto::Decline { address: (*address).into(), pool: pool.clone() })
             }
+            SessionOp::StaticSeen { address, attachment } => {
+                OpKind::StaticSeen(proto::StaticSeen {
+                    address: (*address).into(),
+                    attachment: Some(attachment.into()),
+                })
+            }
         };
         Self { kind: Some(kind) }
     }
@@ -308,6 +336,10 @@ impl TryFrom<proto::SessionOp> for SessionOp {
             OpKind::Decline(proto::Decline { address, pool }) => {
                 Self::Decline { address: address.into(), pool }
             }
+            OpKind::StaticSeen(seen) => Self::StaticSeen {
+                address: seen.address.into(),
+                attachment: attachment(seen.attachment, "static_seen.attachment")?,
+            },
         })
     }
 }
@@ -423,6 +455,9 @@ impl From<&Refusal> for proto::Refusal {
                 modified = revision.map(|revision| revision.0);
                 (K::ApiUserConflict, 0, "")
             }
+            Refusal::UnknownStatic => (K::UnknownStatic, 0, ""),
+            Refusal::UnknownBan => (K::UnknownBan, 0, ""),
+            Refusal::BoundElsewhere => (K::BoundElsewhere, 0, ""),
         };
         Self { kind: kind.into(), number, text: text.to_owned(), revision: modified }
     }
@@ -471,6 +506,9 @@ impl TryFrom<proto::Refusal> for Refusal {
             K::DocumentUnknown => Self::DocumentUnknown { collection: of(value)?, key: text },
             K::CollectionFull => Self::CollectionFull { collection: of(value)? },
             K::ApiUserConflict => Self::ApiUserConflict { revision: revision.map(Revision) },
+            K::UnknownStatic => Self::UnknownStatic,
+            K::UnknownBan => Self::UnknownBan,
+            K::BoundElsewhere => Self::BoundElsewhere,
         })
     }
 }

@@ -333,14 +333,26 @@ impl From<proto::Totp> for Totp {
     }
 }
 
+/// The six octets as one number, first octet most significant.
+pub(super) fn mac_number(mac: MacAddr) -> u64 {
+    let [a, b, c, d, e, f] = mac.0;
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
+
+pub(super) fn mac(number: u64, field: &'static str) -> Result<MacAddr, CommandError> {
+    match number.to_be_bytes() {
+        [0, 0, mac @ ..] => Ok(MacAddr(mac)),
+        _ => Err(CommandError::OutOfRange { field, value: number }),
+    }
+}
+
 impl From<&Attachment> for proto::Attachment {
     fn from(attachment: &Attachment) -> Self {
-        let [a, b, c, d, e, f] = attachment.mac.0;
         Self {
             port: attachment.port.0.into(),
             outer_vlan: attachment.vlans.outer.into(),
             inner_vlan: attachment.vlans.inner.into(),
-            mac: u64::from_be_bytes([0, 0, a, b, c, d, e, f]),
+            mac: mac_number(attachment.mac),
         }
     }
 }
@@ -350,16 +362,13 @@ pub(super) fn attachment(
     field: &'static str,
 ) -> Result<Attachment, CommandError> {
     let message = required(attachment, field)?;
-    let [0, 0, mac @ ..] = message.mac.to_be_bytes() else {
-        return Err(CommandError::OutOfRange { field: "attachment.mac", value: message.mac });
-    };
     Ok(Attachment {
         port: PortId(narrow(message.port, "attachment.port")?),
         vlans: Vlans {
             outer: narrow(message.outer_vlan, "attachment.outer_vlan")?,
             inner: narrow(message.inner_vlan, "attachment.inner_vlan")?,
         },
-        mac: MacAddr(mac),
+        mac: mac(message.mac, "attachment.mac")?,
     })
 }
 
@@ -379,6 +388,7 @@ impl From<&Session> for proto::Session {
                 relay_info: dhcp.relay_info.clone(),
                 expires_at_ms: dhcp.expires_at.0,
             }),
+            SessionKind::Static(fixed) => proto::session::Kind::StaticSession(fixed.into()),
         };
         Self {
             id: session.id.0,
@@ -416,6 +426,9 @@ fn session_kind(kind: Option<proto::session::Kind>) -> Result<SessionKind, Comma
             relay_info: dhcp.relay_info,
             expires_at: UnixMs(dhcp.expires_at_ms),
         })),
+        Some(proto::session::Kind::StaticSession(fixed)) => {
+            Ok(SessionKind::Static(fixed.try_into()?))
+        }
         None => Err(CommandError::UnknownVariant("session.kind")),
     }
 }

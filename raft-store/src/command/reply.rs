@@ -165,6 +165,15 @@ pub enum Refusal {
         /// The collection.
         collection: Collection,
     },
+    /// There is no static subscriber with that address.
+    #[error("no such static subscriber")]
+    UnknownStatic,
+    /// There is no such ban.
+    #[error("no such ban")]
+    UnknownBan,
+    /// The address is bound to another MAC address or line.
+    #[error("the address is bound to another MAC address or line")]
+    BoundElsewhere,
 }
 
 impl Refusal {
@@ -196,6 +205,9 @@ impl Refusal {
             Self::DocumentUnknown { .. } => "document_unknown",
             Self::CollectionFull { .. } => "collection_full",
             Self::ApiUserConflict { .. } => "api_user_conflict",
+            Self::UnknownStatic => "unknown_static",
+            Self::UnknownBan => "unknown_ban",
+            Self::BoundElsewhere => "bound_elsewhere",
         }
     }
 }

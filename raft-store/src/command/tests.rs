@@ -2,8 +2,8 @@
 
 use super::*;
 use model::{
-    ApiRole, Collection, DhcpSession, GroupService, MacAddr, NatBlock, NatPool, PortId,
-    PppoeSession, Revision, Session, SessionKind, Totp, Vlans,
+    ApiRole, Collection, DhcpSession, GroupService, Line, MacAddr, NatBlock, NatPool, PortId,
+    PppoeSession, Revision, Session, SessionKind, StaticSession, Totp, Vlans,
 };
 use std::sync::Arc;
 
@@ -103,6 +103,31 @@ fn ops() -> Vec<SessionOp> {
         SessionOp::LeaseRenew { session: SessionId(4097), lease_s: 600 },
         SessionOp::Down { session: SessionId(4097), reason: DownReason::LostCarrier },
         SessionOp::Decline { address: Ipv4Addr::new(100, 64, 0, 5), pool: "homes".to_owned() },
+        SessionOp::StaticSeen { address: Ipv4Addr::new(100, 64, 0, 5), attachment: attachment() },
+    ]
+}
+
+fn fixed() -> StaticSession {
+    StaticSession { mac: Some(attachment().mac), line: Some(attachment().line()), allowed: true }
+}
+
+fn put_static() -> PutStatic {
+    PutStatic {
+        group: GroupId(1),
+        address: Ipv4Addr::new(100, 64, 0, 5),
+        fixed: fixed(),
+        rate: Some(Rate { down_bps: 5, up_bps: 6 }),
+        seen: Some(attachment()),
+    }
+}
+
+fn edits() -> Vec<(&'static str, StaticEdit)> {
+    vec![
+        ("allow", StaticEdit::Allow(true)),
+        ("disallow", StaticEdit::Allow(false)),
+        ("rate", StaticEdit::Rate(Rate { down_bps: 5, up_bps: 0 })),
+        ("bind", StaticEdit::Bind(attachment().mac)),
+        ("unbind", StaticEdit::Unbind),
     ]
 }
 
@@ -170,6 +195,14 @@ fn commands() -> Vec<Command> {
         },
         Command::UseJoinToken { hash: vec![0xaa; 32], node: Node { id: NodeId(0), ..node() } },
         Command::RaiseLevel { level: 2 },
+        Command::PutStatic(put_static()),
+        Command::RemoveStatic(Ipv4Addr::new(100, 64, 0, 5)),
+        Command::EditStatic {
+            address: Ipv4Addr::new(100, 64, 0, 5),
+            edit: StaticEdit::Bind(attachment().mac),
+        },
+        Command::PutBan { network: "198.51.100.0/24".parse().unwrap(), scope: BanScope::Icmp },
+        Command::RemoveBan { network: "198.51.100.7".parse().unwrap(), scope: BanScope::All },
     ];
     commands.extend(ops().into_iter().map(batch));
     commands.extend(documents());
@@ -248,13 +281,19 @@ fn place(command: &Command) -> usize {
             SessionOp::LeaseRenew { .. } => 20,
             SessionOp::Down { .. } => 21,
             SessionOp::Decline { .. } => 22,
+            SessionOp::StaticSeen { .. } => 31,
         },
         Command::Documents(batch) => match batch.ops[0] {
             DocumentOp::Put { .. } => 23,
             DocumentOp::Delete { .. } => 24,
             DocumentOp::Check { .. } => 25,
         },
-        Command::ChangeApiUser { .. } => 26,
+        Command::PutStatic(_) => 26,
+        Command::RemoveStatic(_) => 27,
+        Command::EditStatic { .. } => 28,
+        Command::PutBan { .. } => 29,
+        Command::RemoveBan { .. } => 30,
+        Command::ChangeApiUser { .. } => 32,
     }
 }
 
@@ -289,6 +328,9 @@ fn refusals() -> Vec<Refusal> {
         Refusal::DocumentUnknown { collection: Collection::Ticket, key: "t-1".to_owned() },
         Refusal::CollectionFull { collection: Collection::Webhook },
         Refusal::ApiUserConflict { revision: Some(Revision(300)) },
+        Refusal::UnknownStatic,
+        Refusal::UnknownBan,
+        Refusal::BoundElsewhere,
     ]
 }
 
@@ -323,6 +365,12 @@ fn replies() -> Vec<(String, Reply)> {
         ("reply.acquired".to_owned(), acquired),
         ("reply.sessions".to_owned(), Reply::Sessions(ops)),
         ("reply.node_id".to_owned(), Reply::NodeId(NodeId(42))),
+        (
+            "reply.sessions_static".to_owned(),
+            Reply::Sessions(vec![OpReply::Session(Arc::new(session(
+                SessionKind::Static(fixed()),
+            )))]),
+        ),
     ];
     let keys = vec!["dns".to_owned(), DocKey::at(Revision(300), 1)];
     replies.push(("reply.documents".to_owned(), Reply::Documents { keys }));
@@ -368,7 +416,7 @@ fn assert_frozen<T: PartialEq + fmt::Debug>(
 fn the_bytes_of_every_command_are_frozen() {
     let mut places: Vec<_> = commands().iter().map(place).collect();
     places.sort_unstable();
-    assert_eq!(places, (0..27).collect::<Vec<_>>(), "every variant has a sample");
+    assert_eq!(places, (0..33).collect::<Vec<_>>(), "every variant has a sample");
     let name = |command: &Command| {
         let op = if let Command::Sessions(batch) = command {
             batch.ops[0].label()
@@ -396,6 +444,38 @@ fn a_bootstrap_above_level_1_is_something_that_older_builds_cannot_mistake() {
         Command::encode,
         Command::decode,
     );
+}
+
+#[test]
+fn the_bytes_of_every_form_of_a_policy_command_are_frozen() {
+    let address = Ipv4Addr::new(100, 64, 0, 5);
+    let edit = |(name, edit)| (format!("edit.{name}"), Command::EditStatic { address, edit });
+    let mut samples: Vec<_> = edits().into_iter().map(edit).collect();
+    let nothing = StaticSession { mac: None, line: None, allowed: false };
+    let bare = PutStatic { fixed: nothing, rate: None, seen: None, ..put_static() };
+    samples.push(("put_static.bare".to_owned(), Command::PutStatic(bare)));
+    let line = Some(Line { port: PortId(0), vlans: Vlans::NONE });
+    let by_line = PutStatic { fixed: StaticSession { line, ..nothing }, ..put_static() };
+    samples.push(("put_static.line".to_owned(), Command::PutStatic(by_line)));
+    for (name, network) in [("everything", "0.0.0.0/0"), ("host", "203.0.113.9/32")] {
+        let network = network.parse().unwrap();
+        let command = Command::PutBan { network, scope: BanScope::All };
+        samples.push((format!("put_ban.{name}"), command));
+    }
+    assert_frozen(samples, Command::encode, Command::decode);
+}
+
+#[test]
+fn a_ban_of_a_network_with_host_bits_is_no_command() {
+    let rule = |address: u32, prefix_len, scope| proto::Command {
+        kind: Some(proto::command::Kind::PutBan(proto::BanRule { address, prefix_len, scope })),
+    };
+    assert!(Command::try_from(rule(0x0a00_0000, 8, 1)).is_ok());
+    for (address, prefix_len, scope) in
+        [(0x0a00_0001, 8, 1), (0x0a00_0000, 33, 1), (0x0a00_0000, 8, 0), (0x0a00_0000, 8, 3)]
+    {
+        assert!(Command::try_from(rule(address, prefix_len, scope)).is_err());
+    }
 }
 
 #[test]

@@ -116,6 +116,13 @@ impl State {
             }
             Command::RaiseLevel { level } => self.raise_level(*level, effects),
             Command::Documents(batch) => return self.document_batch(batch, effects),
+            Command::PutStatic(put) => return self.put_static(put, effects),
+            Command::RemoveStatic(address) => self.remove_static(*address, effects)?,
+            Command::EditStatic { address, edit } => {
+                return self.edit_static(*address, *edit, effects);
+            }
+            Command::PutBan { network, scope } => self.put_ban(*network, *scope, effects)?,
+            Command::RemoveBan { network, scope } => self.remove_ban(*network, *scope, effects)?,
         }
         Ok(Reply::Done)
     }

@@ -20,7 +20,7 @@ const LIST_MAX: usize = 64;
 /// Most public addresses of one NAT pool.
 const NAT_PUBLIC_MAX: u64 = 65_536;
 
-fn invalid<T>(why: impl Into<String>) -> Result<T, Refusal> {
+pub(super) fn invalid<T>(why: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::Invalid(why.into()))
 }
 

@@ -66,6 +66,7 @@ impl State {
         }
         let known = self.nodes.contains_key(&node.id);
         limit(self.nodes.len(), known, NODES_MAX, "nodes")?;
+        self.check_not_banned(node)?;
         if node.role == NodeRole::Witness {
             self.owns_nothing(node.id)?;
         }

@@ -2,8 +2,8 @@
 
 use super::{ClientKey, Cluster, JoinToken, NatUsage, PoolUsage, SID_MAX, State};
 use model::{
-    ApiUser, Attachment, ClusterId, Group, GroupId, GroupService, Node, NodeId, Pool, Revision,
-    Secret, Session, SessionId, Subscriber, UnixMs,
+    ApiUser, Attachment, Ban, ClusterId, Group, GroupId, GroupService, Node, NodeId, Pool,
+    Revision, Secret, Session, SessionId, Subscriber, UnixMs,
 };
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -167,6 +167,22 @@ impl State {
         self.session(*id).filter(|session| {
             session.nat.is_some_and(|block| block.public == public && port <= block.last_port)
         })
+    }
+
+    /// The static subscribers, by address.
+    pub fn statics(&self) -> impl Iterator<Item = &Arc<Session>> + '_ {
+        self.statics.values().filter_map(|id| self.sessions.get(id))
+    }
+
+    /// The static subscriber with that address.
+    #[must_use]
+    pub fn static_by_address(&self, address: Ipv4Addr) -> Option<&Arc<Session>> {
+        self.session(*self.statics.get(&address)?)
+    }
+
+    /// The bans, by network.
+    pub fn bans(&self) -> impl ExactSizeIterator<Item = Ban> + '_ {
+        self.bans.iter().map(|(&(network, scope), &since)| Ban { network, scope, since })
     }
 
     /// A local user.

@@ -7,7 +7,7 @@ use super::{SID_MAX, State};
 use crate::change::Change;
 use crate::command::{OpReply, Refusal, Reply, SessionBatch, SessionOp};
 use model::{
-    Attachment, DhcpSession, DownReason, GroupId, PppoeSession, Rate, Session, SessionId,
+    Attachment, DhcpSession, DownReason, GroupId, PppoeSession, Rate, Revision, Session, SessionId,
     SessionKind, Subscriber, UnixMs,
 };
 use std::net::Ipv4Addr;
@@ -31,18 +31,23 @@ const RESTING_SHARE: u64 = 4;
 /// RFC 2131 §3.3: a lease of all ones never ends.
 const LEASE_FOR_EVER: u32 = u32::MAX;
 
+/// The id of the first session that an entry makes.
+pub(super) fn first_id(revision: Revision) -> SessionId {
+    SessionId(revision.0.saturating_mul(IDS_PER_ENTRY))
+}
+
 /// A session that is to come up.
-struct Draft<'a> {
-    group: GroupId,
-    attachment: &'a Attachment,
-    kind: SessionKind,
-    username: &'a str,
-    rate: Option<Rate>,
-    address: Option<Ipv4Addr>,
-    pool: Option<&'a str>,
+pub(super) struct Draft<'a> {
+    pub(super) group: GroupId,
+    pub(super) attachment: &'a Attachment,
+    pub(super) kind: SessionKind,
+    pub(super) username: &'a str,
+    pub(super) rate: Option<Rate>,
+    pub(super) address: Option<Ipv4Addr>,
+    pub(super) pool: Option<&'a str>,
     /// Sessions of the same client, which go down in the same entry.
-    giving_way: &'a [Arc<Session>],
-    heir_of: Option<&'a Session>,
+    pub(super) giving_way: &'a [Arc<Session>],
+    pub(super) heir_of: Option<&'a Session>,
 }
 
 impl State {
@@ -58,8 +63,7 @@ impl State {
             )));
         }
         let mut replies = Vec::with_capacity(batch.ops.len());
-        let first_id = effects.revision.0.saturating_mul(IDS_PER_ENTRY);
-        for (op, id) in batch.ops.iter().zip(first_id..) {
+        for (op, id) in batch.ops.iter().zip(first_id(effects.revision).0..) {
             // No operation changes an owner; the check stands here so that each one has its own
             // answer.
             let reply = self
@@ -93,11 +97,17 @@ impl State {
                 self.lease_renew(group, *session, *lease_s, effects)
             }
             SessionOp::Down { session, reason } => {
-                self.own(group, *session)?;
+                // No frame ends what an operator made.
+                if let SessionKind::Static(_) = self.own(group, *session)?.kind {
+                    return Err(Refusal::UnknownSession);
+                }
                 self.take_down(*session, *reason, effects);
                 Ok(OpReply::Done)
             }
             SessionOp::Decline { address, pool } => self.decline(group, *address, pool, effects),
+            SessionOp::StaticSeen { address, attachment } => {
+                self.static_seen(group, *address, *attachment, effects)
+            }
         }
     }
 
@@ -242,7 +252,7 @@ impl State {
     }
 
     /// Makes a session, or refuses before anything is changed.
-    fn bring_up(
+    pub(super) fn bring_up(
         &mut self,
         id: SessionId,
         draft: Draft<'_>,
@@ -286,8 +296,8 @@ impl State {
     }
 
     /// Makes the next version of a session. `edit` leaves alone what the indexes hold, but for the
-    /// lease's end.
-    fn change(
+    /// lease's end and a static subscriber's place.
+    pub(super) fn change(
         &mut self,
         session: &Arc<Session>,
         effects: &mut Effects,
@@ -303,7 +313,7 @@ impl State {
         OpReply::Session(new)
     }
 
-    fn take_down(&mut self, id: SessionId, reason: DownReason, effects: &mut Effects) {
+    pub(super) fn take_down(&mut self, id: SessionId, reason: DownReason, effects: &mut Effects) {
         if let Some(session) = self.detach(id) {
             effects.touch(session.group);
             effects.push(Change::SessionDown { session, reason });
@@ -320,7 +330,7 @@ impl State {
         let session = Arc::clone(self.own(group, id)?);
         let expires_at = self.lease_end(lease_s)?;
         match &session.kind {
-            SessionKind::Pppoe(_) => Err(Refusal::UnknownSession),
+            SessionKind::Pppoe(_) | SessionKind::Static(_) => Err(Refusal::UnknownSession),
             SessionKind::Dhcp(lease) => {
                 let lease = DhcpSession { expires_at, ..lease.clone() };
                 Ok(self.change(&session, effects, |new| new.kind = SessionKind::Dhcp(lease)))
@@ -384,8 +394,11 @@ impl State {
         reason: DownReason,
         effects: &mut Effects,
     ) -> Result<(), Refusal> {
-        self.session(id).ok_or(Refusal::UnknownSession)?;
-        self.take_down(id, reason, effects);
+        let session = self.session(id).map(Arc::clone).ok_or(Refusal::UnknownSession)?;
+        match session.kind {
+            SessionKind::Pppoe(_) | SessionKind::Dhcp(_) => self.take_down(id, reason, effects),
+            SessionKind::Static(_) => self.forget_place(&session, effects),
+        }
         Ok(())
     }
 

@@ -9,8 +9,8 @@ use crate::command::collection;
 use crate::command::proto::{self, SnapshotMeta};
 use crate::command::{CommandError, Reply};
 use model::{
-    ApiUser, ClusterId, Collection, Epoch, Group, GroupId, Node, NodeId, Pool, Revision, Secret,
-    Session, SessionKind, Subscriber, UnixMs,
+    ApiUser, Ban, ClusterId, Collection, Epoch, Group, GroupId, Node, NodeId, Pool, Revision,
+    Secret, Session, SessionKind, Subscriber, UnixMs,
 };
 use prost::Message;
 use sha2::{Digest as _, Sha256};
@@ -33,6 +33,7 @@ const POOLS: u32 = 10;
 const SESSIONS: u32 = 11;
 const CLIENTS: u32 = 12;
 const DOCUMENTS: u32 = 13;
+const BANS: u32 = 22;
 
 /// A run of records of one kind. A kind may have several sections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +131,7 @@ impl State {
             (SESSIONS, records(self.sessions(), |session| proto::Session::from(&**session))),
             (CLIENTS, records(self.clients.iter(), window_message)),
             (DOCUMENTS, records(self.documents.iter(), document_message)),
+            (BANS, records(self.bans(), |ban| proto::SnapshotBan::from(&ban))),
         ]
         .into_iter()
         .peekable();
@@ -250,6 +252,7 @@ impl State {
                 let client_id = &lease.client_id;
                 self.lease_by_client(session.group, client_id, &session.attachment).is_none()
             }
+            SessionKind::Static(_) => true, // its address is checked below
         };
         let pool = self.pools.get(&session.pool);
         let known = pool.is_some_and(|state| {
@@ -409,6 +412,12 @@ impl Loader {
             SESSIONS => self.sessions.push(read::<proto::Session, _>(kind, bytes)?),
             CLIENTS => state.load_window(read_message(kind, bytes)?)?,
             DOCUMENTS => state.load_document(read_message(kind, bytes)?)?,
+            BANS => {
+                let ban: Ban = read::<proto::SnapshotBan, _>(kind, bytes)?;
+                if state.bans.insert((ban.network, ban.scope), ban.since).is_some() {
+                    return contradiction(format!("the ban of {} comes twice", ban.network));
+                }
+            }
             _ => return Err(SnapshotError::UnknownSection(kind)),
         }
         Ok(())

@@ -6,6 +6,7 @@ mod documents;
 mod fixture;
 mod lockstep;
 mod members;
+mod policy;
 mod replays;
 mod sessions;
 mod snapshots;

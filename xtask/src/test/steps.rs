@@ -129,6 +129,10 @@ pub(super) fn access(built: bool, notes: &mut Notes) -> Result<Done> {
     in_lab(built, &["access"], notes, access_verdict)
 }
 
+pub(super) fn policy(built: bool, notes: &mut Notes) -> Result<Done> {
+    in_lab(built, &["policy"], notes, policy_verdict)
+}
+
 pub(super) fn chaos(built: bool, notes: &mut Notes) -> Result<Done> {
     in_lab(built, &["chaos", "--minutes", &CHAOS_MINUTES.to_string()], notes, chaos_verdict)
 }
@@ -224,6 +228,14 @@ fn access_verdict(value: &Value) -> Result<Done> {
     Ok(Done::Passed(format!("{ok} checks, {skipped} skipped, {} s", number(value, "/seconds")?)))
 }
 
+fn policy_verdict(value: &Value) -> Result<Done> {
+    let checks = value.get("checks").and_then(Value::as_array).context("no checks")?;
+    let (failed, owners) = (number(value, "/failed")?, number(value, "/owners_on_wire_max")?);
+    ensure!(!checks.is_empty() && failed < 1.0, "{failed} of {} checks failed", checks.len());
+    ensure!((1.0..2.0).contains(&owners), "{owners} owners on the wire at one time");
+    Ok(Done::Passed(format!("{} checks before and after a takeover", checks.len())))
+}
+
 fn chaos_verdict(value: &Value) -> Result<Done> {
     let (faults, violations) = (number(value, "/faults")?, number(value, "/violations")?);
     let seed = value.get("seed").context("no seed")?;
@@ -267,6 +279,21 @@ mod tests {
             assert!(demo_verdict(&line(kept, owners)).is_err(), "kept {kept}, {owners} owners");
         }
         assert!(demo_verdict(&json!({})).is_err());
+    }
+
+    #[test]
+    fn a_policy_run_with_a_failed_check_or_none_fails() {
+        let line = |failed: u32, owners: u32, checks: usize| {
+            let row = json!({"check": "x", "before": "ok", "after": "ok"});
+            json!({"checks": vec![row; checks], "failed": failed, "owners_on_wire_max": owners})
+        };
+        let good = policy_verdict(&line(0, 1, 9)).unwrap();
+        assert!(
+            matches!(good, Done::Passed(text) if text.starts_with("9 checks before and after"))
+        );
+        for (failed, owners, checks) in [(1, 1, 9), (0, 2, 9), (0, 1, 0)] {
+            assert!(policy_verdict(&line(failed, owners, checks)).is_err());
+        }
     }
 
     #[test]

@@ -9,6 +9,8 @@ use model::{
 use raft_store::{Bootstrap, Command, Entry, Reply, SessionBatch};
 use std::sync::Arc;
 
+mod statics;
+
 const GROUP: GroupId = GroupId(1);
 const PORT: PortId = PortId(1);
 const EPOCH: Epoch = Epoch(1);
@@ -19,6 +21,7 @@ struct Bench {
     revision: u64,
     engine: Engine,
     counters: Arc<Counters>,
+    waiting: Arc<WaitingList>,
     now: Tick,
 }
 
@@ -69,7 +72,7 @@ impl Bench {
             api_addr: addr,
         };
         let bootstrap = Bootstrap {
-            level: 1,
+            level: raft_store::LEVEL_SUPPORTED,
             cluster_id: ClusterId("test".into()),
             nodes: vec![node],
             groups: vec![group()],
@@ -100,13 +103,16 @@ impl Bench {
             assert!(!matches!(reply, Reply::Refused(_)), "{reply:?}");
         }
         let now = Tick::from_ms(1_000);
-        let engine = Engine::new(&group(), &state, counters.clone(), now);
-        Self { state, revision, engine, counters, now }
+        let waiting = Arc::new(WaitingList::default());
+        let engine = Engine::new(&group(), &state, counters.clone(), waiting.clone(), now);
+        Self { state, revision, engine, counters, waiting, now }
     }
 
     /// The same sessions at another node: only the state comes along.
     fn take_over(&mut self) {
-        self.engine = Engine::new(&group(), &self.state, self.counters.clone(), self.now);
+        self.waiting = Arc::new(WaitingList::default());
+        let (counters, waiting) = (self.counters.clone(), self.waiting.clone());
+        self.engine = Engine::new(&group(), &self.state, counters, waiting, self.now);
     }
 
     /// Delivers a frame, carries everything out, and returns the frames that leave.

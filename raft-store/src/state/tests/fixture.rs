@@ -249,7 +249,7 @@ impl Cluster {
 pub(super) fn check(state: &State) {
     let sessions: Vec<_> = state.sessions().collect();
     let count = sessions.len();
-    let (mut sids, mut leases, mut blocks) = (0, 0, Vec::new());
+    let (mut sids, mut leases, mut statics, mut blocks) = (0, 0, 0, Vec::new());
     for session in &sessions {
         let Session { id, group, attachment, address, .. } = ***session;
         assert_eq!(state.session_by_address(address).map(|s| s.id), Some(id), "address index");
@@ -266,6 +266,11 @@ pub(super) fn check(state: &State) {
                 let key = ClientKey::new(group, &lease.client_id, &attachment);
                 assert_eq!(state.by_client.get(&key), Some(&id), "client index");
                 assert!(state.by_end.contains(&(lease.expires_at, id)), "lease end index");
+            }
+            SessionKind::Static(fixed) => {
+                statics += 1;
+                assert_eq!(state.static_by_address(address).map(|s| s.id), Some(id));
+                assert!(!attachment.is_known() || fixed.admits(&attachment), "{session:?}");
             }
         }
         let pool = state.pool(&session.pool).expect("a session's pool exists");
@@ -287,6 +292,7 @@ pub(super) fn check(state: &State) {
     }
     assert_eq!((state.by_group.len(), state.by_attachment.len()), (count, count));
     assert_eq!(state.by_sid.len(), sids);
+    assert_eq!(state.statics().count(), statics);
     assert_eq!((state.by_client.len(), state.by_end.len()), (leases, leases));
     assert_eq!(state.declined.len(), state.declined_by_end.len());
     check_pools(state);

@@ -3,10 +3,13 @@
 use super::documents::{delete, log, put};
 use super::fixture::*;
 use crate::State;
-use crate::command::{Command, DocumentBatch, Entry, Expect, SessionBatch, SessionOp};
+use crate::command::{
+    Command, DocumentBatch, Entry, Expect, LEVEL_SUPPORTED, PutStatic, SessionBatch, SessionOp,
+    StaticEdit,
+};
 use model::{
-    ApiRole, ApiUser, Collection, DownReason, Epoch, GroupService, NodeId, NodeRole, Pool, Rate,
-    Revision, SessionId, UnixMs,
+    ApiRole, ApiUser, BanScope, Collection, DownReason, Epoch, GroupService, NodeId, NodeRole,
+    Pool, Rate, Revision, SessionId, StaticSession, UnixMs,
 };
 use proptest::prelude::*;
 
@@ -23,7 +26,7 @@ struct Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let client = prop::option::weighted(0.3, (0..3_u64, 0..12_u64));
-    (0..50_u8, any::<u8>(), any::<u8>(), client, 0..200_000_u64)
+    (0..62_u8, any::<u8>(), any::<u8>(), client, 0..200_000_u64)
         .prop_map(|(what, n, m, client, pass_ms)| Step { what, n, m, client, pass_ms })
 }
 
@@ -39,7 +42,7 @@ fn wanted(m: u8, net: u8) -> Option<String> {
 
 fn op(state: &State, what: u8, n: u8, m: u8) -> SessionOp {
     let user = format!("u{}", m % 4);
-    match what % 6 {
+    match what % 7 {
         0 => match wanted(m, 0) {
             None => pppoe(n % 8, u16::from(m % 8), &user),
             Some(wanted) => pppoe_at(n % 8, u16::from(m % 8), &user, &wanted),
@@ -47,10 +50,49 @@ fn op(state: &State, what: u8, n: u8, m: u8) -> SessionOp {
         1 | 2 => lease(n % 12, &vec![m; usize::from(m % 2)], wanted(m, 1).as_deref()),
         3 => SessionOp::LeaseRenew { session: some_session(state, n), lease_s: u32::from(m) * 10 },
         4 => SessionOp::Down { session: some_session(state, n), reason: DownReason::LostCarrier },
-        _ => SessionOp::Decline {
+        5 => SessionOp::Decline {
             address: ip(&format!("10.0.1.{}", n % 10)),
             pool: "dhcp".to_owned(),
         },
+        _ => SessionOp::StaticSeen { address: static_address(n), attachment: at(m % 4) },
+    }
+}
+
+/// Inside and around the range of the IPoE pool, its gateway and the network's own address included.
+fn static_address(n: u8) -> std::net::Ipv4Addr {
+    ip(&format!("10.0.1.{}", n % 12))
+}
+
+fn policy(what: u8, n: u8, m: u8) -> Command {
+    let address = static_address(n);
+    let place = at(m % 4);
+    let network = ["10.0.0.0/8", "198.51.100.0/24", "127.0.0.1/32"][usize::from(n % 3)];
+    let network = network.parse().unwrap();
+    let scope = if m.is_multiple_of(2) { BanScope::All } else { BanScope::Icmp };
+    match what % 6 {
+        0 | 1 => Command::PutStatic(PutStatic {
+            group: EAST,
+            address,
+            fixed: StaticSession {
+                mac: (m & 4 == 0).then_some(place.mac),
+                line: (m & 8 == 0).then_some(place.line()),
+                allowed: m & 16 == 0,
+            },
+            rate: None,
+            seen: (m & 32 == 0).then_some(at(m % 3)),
+        }),
+        2 => Command::RemoveStatic(address),
+        3 => {
+            let edit = match m % 4 {
+                0 => StaticEdit::Allow(n & 16 == 0),
+                1 => StaticEdit::Rate(Rate { down_bps: n.into(), up_bps: 0 }),
+                2 => StaticEdit::Bind(place.mac),
+                _ => StaticEdit::Unbind,
+            };
+            Command::EditStatic { address, edit }
+        }
+        4 => Command::PutBan { network, scope },
+        _ => Command::RemoveBan { network, scope },
     }
 }
 
@@ -146,7 +188,8 @@ fn command(state: &State, step: &Step) -> Command {
         },
         39 => Command::UseJoinToken { hash: vec![n % 3], node: node(0, NodeRole::Data) },
         40 | 41 => changed_user(state, n, m),
-        _ => documents(state, n, m),
+        42..=49 => documents(state, n, m),
+        _ => policy(what, n, m),
     }
 }
 
@@ -159,7 +202,7 @@ proptest! {
         cut in 0..120_usize,
     ) {
         let mut one = Cluster::new();
-        one.done(Command::RaiseLevel { level: crate::LEVEL_SUPPORTED });
+        one.done(Command::RaiseLevel { level: LEVEL_SUPPORTED });
         let mut two = one.clone();
         let mut three = None;
         let mut now_ms = 1_000_000;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 fn expires(session: &Session) -> u64 {
     match &session.kind {
         SessionKind::Dhcp(lease) => lease.expires_at.as_secs(),
-        SessionKind::Pppoe(_) => panic!("no lease: {session:?}"),
+        SessionKind::Pppoe(_) | SessionKind::Static(_) => panic!("no lease: {session:?}"),
     }
 }
 
@@ -26,7 +26,8 @@ fn downs(cluster: &Cluster) -> Vec<(SessionId, DownReason)> {
         | Change::ApiUserChanged(_)
         | Change::ClusterChanged
         | Change::DocumentPut { .. }
-        | Change::DocumentDeleted { .. } => None,
+        | Change::DocumentDeleted { .. }
+        | Change::BanChanged(_) => None,
     };
     cluster.changes.iter().filter_map(down).collect()
 }
