@@ -242,6 +242,9 @@ async fn a_credential_of_another_scheme_or_place_is_none() {
     let reply = site.ask("GET", &format!("/api/v1/groups?ticket={ticket}"), "", "").await;
     is_credential_error(&reply, "a ticket at a list");
     assert!(site.fake.state().access.tickets.contains(ticket));
+    let stream = format!("/api/v1/events/subscribers?type=pppoe&ticket={ticket}");
+    assert_eq!(site.ask("GET", &stream, "", "").await.status, 200);
+    is_credential_error(&site.ask("GET", &stream, "", "").await, "a spent ticket");
 }
 
 #[tokio::test]
