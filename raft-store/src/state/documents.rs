@@ -4,7 +4,7 @@ use super::State;
 use super::apply::Effects;
 use super::config::check_name;
 use crate::change::Change;
-use crate::command::{DocKey, DocumentBatch, DocumentOp, Expect, Refusal, Reply};
+use crate::command::{Command, DocKey, DocumentBatch, DocumentOp, Expect, Refusal, Reply};
 use imbl::{OrdMap, OrdSet};
 use model::{Collection, Revision, UnixMs, WhenFull};
 use std::ops::Bound;
@@ -205,6 +205,10 @@ fn check_batch(batch: &DocumentBatch) -> Result<(), Refusal> {
         let why = format!("a batch has at most {} commands", DocumentBatch::ALSO_MAX);
         return Err(Refusal::Invalid(why));
     }
+    // The id of a new session is made of the revision.
+    if batch.also.iter().filter(|also| matches!(also, Command::PutStatic(_))).count() > 1 {
+        return Err(Refusal::Invalid("a batch has at most one new static subscriber".to_owned()));
+    }
     let octets: usize = batch
         .ops
         .iter()
@@ -232,9 +236,10 @@ impl State {
         let mut done = Effects::new(effects.revision);
         let mut trial = self.clone();
         for also in &batch.also {
-            // Any other reply would be lost. A batch in a batch is one of them, which also bounds
-            // the depth.
-            if trial.run(also, &mut done)? != Reply::Done {
+            // Any other reply would be lost, but a static subscriber can be read from the state. A batch
+            // in a batch is one of those that cannot go, which also bounds the depth.
+            let readable = matches!(also, Command::PutStatic(_) | Command::EditStatic { .. });
+            if trial.run(also, &mut done)? != Reply::Done && !readable {
                 let why = format!("{} cannot go with documents", also.label());
                 return Err(Refusal::Invalid(why));
             }

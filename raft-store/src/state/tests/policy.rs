@@ -1,12 +1,13 @@
 use super::fixture::*;
 use crate::change::Change;
 use crate::command::{
-    Command, OpReply, PutStatic, Refusal, Reply, SessionBatch, SessionOp, StaticEdit,
+    Command, DocKey, DocumentBatch, DocumentOp, Expect, OpReply, PutStatic, Refusal, Reply,
+    SessionBatch, SessionOp, StaticEdit,
 };
 use crate::{LEVEL_DOCUMENTS, LEVEL_POLICY, Section, SnapshotError, State};
 use model::{
-    Attachment, BanScope, DownReason, Epoch, GroupId, MacAddr, NodeRole, PortId, Rate, Session,
-    SessionKind, StaticSession, Vlans,
+    Attachment, BanScope, Collection, DownReason, Epoch, GroupId, MacAddr, NodeRole, PortId, Rate,
+    Session, SessionKind, StaticSession, Vlans,
 };
 use std::sync::Arc;
 
@@ -345,5 +346,37 @@ fn damaged_policy_records_never_panic() {
                 let _ = State::from_sections(damaged);
             }
         }
+    }
+}
+
+#[test]
+fn a_change_of_policy_goes_with_its_audit_record_or_not_at_all() {
+    let mut cluster = cluster();
+    let with = |also: Vec<Command>| {
+        let record = DocumentOp::Put {
+            collection: Collection::Audit,
+            key: DocKey::FromRevision,
+            value: b"{}".to_vec(),
+            expect: Expect::Any,
+        };
+        Command::Documents(DocumentBatch { ops: vec![record], also })
+    };
+    let address = ip("10.0.1.2");
+    let reply = cluster.run(with(vec![put("10.0.1.2", FREE, None)]));
+    assert!(matches!(reply, Reply::Documents { .. }), "{reply:?}");
+    let reply = cluster.run(with(vec![edit("10.0.1.2", StaticEdit::Allow(false))]));
+    assert!(matches!(reply, Reply::Documents { .. }), "{reply:?}");
+    let session = cluster.state.static_by_address(address).unwrap();
+    let SessionKind::Static(fixed) = &session.kind else { panic!("{session:?}") };
+    assert!(!fixed.allowed);
+    assert_eq!(cluster.state.document_count(Collection::Audit), 2);
+
+    // An unknown one, and two whose ids would be the same.
+    let two = vec![put("10.0.1.200", FREE, None), put("10.0.1.201", FREE, None)];
+    for also in [vec![edit("10.0.1.3", StaticEdit::Unbind)], two] {
+        let reply = cluster.run(with(also));
+        assert!(matches!(reply, Reply::Refused(_)), "{reply:?}");
+        assert_eq!(cluster.state.statics().count(), 1);
+        assert_eq!(cluster.state.document_count(Collection::Audit), 2);
     }
 }
