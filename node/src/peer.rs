@@ -155,14 +155,14 @@ impl Local {
     /// This node's answer to [`Request::Status`].
     #[must_use]
     pub fn status(&self) -> Status {
+        // Borrowed once: a second borrow waits for a writer that waits for the first one.
+        let lease = self.lease.status().borrow().clone();
         Status {
             applied: self.store.state().applied(),
             programmed: self.programmed.as_ref().map(|p| *p.borrow()),
-            open: self.lease.status().borrow().open.clone(),
-            unfit: self.fitness.refusal().or_else(|| {
-                let settled = self.lease.status().borrow().settled;
-                (!settled).then(|| UNSETTLED.to_owned())
-            }),
+            open: lease.open,
+            unfit: (self.fitness.refusal())
+                .or_else(|| (!lease.settled).then(|| UNSETTLED.to_owned())),
         }
     }
 
