@@ -66,10 +66,12 @@ fn next_step(wanted: &BTreeSet<NodeId>, status: &RaftStatus) -> Option<Step> {
     if let Some(id) = learners.iter().filter(|id| wanted.contains(id)).find(caught_up) {
         return Some(Step::Promote(*id));
     }
-    if let Some(id) = wanted.iter().find(|id| !voters.contains(id) && !learners.contains(id)) {
-        return Some(Step::AddLearner(*id));
+    // First, since the newcomer may have the address of the one that it replaces.
+    if let Some(id) = voters.iter().chain(learners).find(|id| !wanted.contains(id)) {
+        return Some(Step::Remove(*id));
     }
-    voters.iter().chain(learners).find(|id| !wanted.contains(id)).map(|id| Step::Remove(*id))
+    let absent = wanted.iter().find(|id| !voters.contains(id) && !learners.contains(id));
+    absent.map(|id| Step::AddLearner(*id))
 }
 
 #[cfg(test)]
@@ -94,6 +96,8 @@ mod tests {
             (&[1, 2], &[&[1]], &[2], 950, Some(Step::Promote(NodeId(2)))),
             (&[1, 2], &[&[1], &[1, 2]], &[], 950, None),
             (&[1], &[&[1, 2]], &[], 950, Some(Step::Remove(NodeId(2)))),
+            (&[1, 3], &[&[1, 2]], &[], 950, Some(Step::Remove(NodeId(2)))),
+            (&[1, 3], &[&[1]], &[2], 950, Some(Step::Remove(NodeId(2)))),
         ];
         for (wanted, voters, learners, matched, want) in rows {
             let status = RaftStatus {
