@@ -360,6 +360,17 @@ impl Client {
     }
 }
 
+/// The query of those that have a value; `None` when none has.
+fn query_of(pairs: &[(&str, Option<String>)]) -> Option<String> {
+    let mut url = Url::parse("http://x/").expect("a constant URL");
+    for (key, value) in pairs {
+        if let Some(value) = value {
+            url.query_pairs_mut().append_pair(key, value);
+        }
+    }
+    url.query().map(str::to_owned)
+}
+
 /// A node as messages name it.
 fn name_of(base: &Url) -> String {
     base.as_str().trim_end_matches('/').to_owned()

@@ -165,6 +165,14 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathArg
 #[serde(deny_unknown_fields)]
 pub(crate) struct NoQuery {}
 
+/// Refuses a page that is larger than a list gives, or empty.
+pub(crate) fn check_limit(limit: Option<u32>, max: u32) -> Result<(), ApiError> {
+    if limit.is_none_or(|n| (1..=max).contains(&n)) {
+        return Ok(());
+    }
+    Err(ApiError::BadRequest { message: format!("limit must be 1 to {max}") })
+}
+
 /// The query of a read.
 pub(crate) struct Read<T> {
     pub(crate) level: ReadLevel,

@@ -52,6 +52,17 @@ pub enum GroupService {
     Dhcp,
 }
 
+impl GroupService {
+    /// The stable name, as in requests and configuration.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Pppoe => "pppoe",
+            Self::Dhcp => "dhcp",
+        }
+    }
+}
+
 /// A redundancy group: what fails over as one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {

@@ -199,12 +199,14 @@ impl<P: Plane> Programmer<P> {
         Ok(())
     }
 
+    /// The span of what the kernel is told for a batch; none without a trace.
     fn span(&self, batch: &ChangeBatch) -> Span {
-        let changed = batch.changes.iter().any(|change| {
-            change.session().is_some()
-                || matches!(change, Change::GroupChanged(_) | Change::PoolChanged(_))
-        });
-        let trace = batch.trace.as_deref().filter(|_| changed);
+        let Some(trace) = batch.trace.as_deref() else { return Span::none() };
+        let told = |change: &Change| {
+            let settings = matches!(change, Change::GroupChanged(_) | Change::PoolChanged(_));
+            settings || change.session().is_some()
+        };
+        let trace = Some(trace).filter(|_| batch.changes.iter().any(told));
         let node = self.store.status().borrow().node.0;
         span_under!(trace, "kernel.program", node, revision = batch.revision.0)
     }

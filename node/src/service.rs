@@ -133,6 +133,11 @@ pub(crate) fn refused(refusal: &Refusal) -> ApiError {
     }
 }
 
+/// Compares by digests of equal length, which tells nothing of the secret.
+pub(crate) fn same_secret(given: &str, right: &str) -> bool {
+    Sha256::digest(given) == Sha256::digest(right)
+}
+
 /// A fault of this node; the cause goes to the log.
 pub(crate) fn internal(cause: impl std::fmt::Display) -> ApiError {
     ApiError::internal(cause.to_string())
@@ -171,9 +176,11 @@ impl Service for Api {
         if self.daemon.member.get().is_some() {
             return Err(ApiError::AlreadyInitialised);
         }
-        // Digests of equal length: comparing them tells nothing of the token.
-        let same = Sha256::digest(token) == Sha256::digest(self.daemon.bootstrap.expose());
-        if same { Ok(()) } else { Err(ApiError::Unauthorized) }
+        if same_secret(token, self.daemon.bootstrap.expose()) {
+            Ok(())
+        } else {
+            Err(ApiError::Unauthorized)
+        }
     }
 
     async fn health(&self) -> Health {

@@ -1,4 +1,4 @@
-use super::{Answer, Call, Client, ClientError, Credential};
+use super::{Answer, Call, Client, ClientError, Credential, query_of};
 use crate::service::ReadLevel;
 use crate::types::{
     AdmitRequest, AdmitResponse, ChallengeAnswer, ClusterStatus, Disconnected, FailoverRequest,
@@ -8,40 +8,25 @@ use crate::types::{
     SubscriberTotals, TokenAnswer, TotpLoginRequest, Version,
 };
 use model::{NodeId, Secret, SessionId};
-use reqwest::{Method, Url};
+use reqwest::Method;
 use serde::de::DeserializeOwned;
 
 /// `?…` of a list of sessions.
 fn list_query(query: &SubscriberQuery, level: ReadLevel) -> Option<String> {
-    let mut url = Url::parse("http://x/").expect("a constant URL");
-    {
-        let SubscriberQuery { service, limit, after, username, ip, mac } = query;
-        let mut pairs = url.query_pairs_mut();
-        let service = service.map(|service| match service {
-            model::GroupService::Pppoe => "pppoe".to_owned(),
-            model::GroupService::Dhcp => "dhcp".to_owned(),
-        });
-        let all = [
-            ("type", service),
-            ("limit", limit.map(|n| n.to_string())),
-            ("after", after.map(|id| id.to_string())),
-            ("username", username.clone()),
-            ("ip", ip.map(|ip| ip.to_string())),
-            ("mac", mac.map(|mac| mac.to_string())),
-        ];
-        for (key, value) in all {
-            if let Some(value) = value {
-                pairs.append_pair(key, &value);
-            }
-        }
-        match level {
-            ReadLevel::Linearizable => {}
-            ReadLevel::Local => {
-                pairs.append_pair("consistency", "local");
-            }
-        }
-    }
-    url.query().filter(|q| !q.is_empty()).map(str::to_owned)
+    let SubscriberQuery { service, limit, after, username, ip, mac } = query;
+    let level = match level {
+        ReadLevel::Linearizable => None,
+        ReadLevel::Local => Some("local".to_owned()),
+    };
+    query_of(&[
+        ("type", service.map(|service| service.label().to_owned())),
+        ("limit", limit.map(|n| n.to_string())),
+        ("after", after.map(|id| id.to_string())),
+        ("username", username.clone()),
+        ("ip", ip.map(|ip| ip.to_string())),
+        ("mac", mac.map(|mac| mac.to_string())),
+        ("consistency", level),
+    ])
 }
 
 /// Every method fails with [`ClientError`] as described there.

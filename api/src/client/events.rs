@@ -1,4 +1,4 @@
-use super::{Answer, Call, Client, ClientError, name_of, receive, transport};
+use super::{Answer, Call, Client, ClientError, name_of, query_of, receive, transport};
 use crate::types::event::{EventId, EventQuery, Resync, StreamItem, SubscriberEvent};
 use crate::types::webhook::{
     DeadLetterList, DeadLetterQuery, WebhookCreated, WebhookDeleted, WebhookList, WebhookRequest,
@@ -70,16 +70,6 @@ impl Client {
         let seen = query.last_event_id;
         EventFollower { client: self.clone(), query, seen, open: None }
     }
-}
-
-fn query_of(pairs: &[(&str, Option<String>)]) -> Option<String> {
-    let mut url = Url::parse("http://x/").expect("a constant URL");
-    for (key, value) in pairs {
-        if let Some(value) = value {
-            url.query_pairs_mut().append_pair(key, value);
-        }
-    }
-    url.query().map(str::to_owned)
 }
 
 /// Follows events from node to node: when one dies, another goes on at the same place.
@@ -182,15 +172,11 @@ impl EventFollower {
     async fn connect_to(&self, base: &Url) -> Result<Open, ClientError> {
         let EventQuery { events, service, username, group, session, last_event_id: _ } =
             &self.query;
-        let service = service.map(|service| match service {
-            model::GroupService::Pppoe => "pppoe".to_owned(),
-            model::GroupService::Dhcp => "dhcp".to_owned(),
-        });
         let path = ["api", "v1", "events", "subscribers"];
         let mut call = Call::new(Method::GET, &path);
         call.query = query_of(&[
             ("events", events.clone()),
-            ("type", service),
+            ("type", service.map(|service| service.label().to_owned())),
             ("username", username.clone()),
             ("group", group.clone()),
             ("session", session.map(|id| id.to_string())),

@@ -1,5 +1,5 @@
 use crate::error::ApiError;
-use crate::extract::{Body, Enveloped, NoQuery, PathArg, Read};
+use crate::extract::{Body, Enveloped, NoQuery, PathArg, Read, check_limit};
 use crate::router::Shared;
 use crate::routes::Routes;
 use crate::service::{Caller, Service};
@@ -179,10 +179,7 @@ pub(crate) async fn list_dead_letters<S: Service>(
     State(shared): State<Arc<Shared<S>>>,
     Read { level, query }: Read<DeadLetterQuery>,
 ) -> Result<Enveloped<DeadLetterList>, ApiError> {
-    if query.limit.is_some_and(|n| !(1..=DeadLetterQuery::LIMIT_MAX).contains(&n)) {
-        let message = format!("limit must be 1 to {}", DeadLetterQuery::LIMIT_MAX);
-        return Err(ApiError::BadRequest { message });
-    }
+    check_limit(query.limit, DeadLetterQuery::LIMIT_MAX)?;
     let (list, meta) = shared.service.dead_letters(query, level).await?;
     Ok(Enveloped(list, meta))
 }

@@ -1,5 +1,5 @@
 use crate::error::ApiError;
-use crate::extract::{Body, Enveloped, NoQuery, Read};
+use crate::extract::{Body, Enveloped, NoQuery, Read, check_limit};
 use crate::router::Shared;
 use crate::routes::Routes;
 use crate::service::{Caller, Meta, Service};
@@ -16,14 +16,6 @@ use utoipa::OpenApi;
 
 /// The longest name of an interface with tags, in octets.
 const INTERFACE_OCTETS_MAX: usize = 64;
-
-fn checked(query: PageQuery) -> Result<PageQuery, ApiError> {
-    if query.limit.is_some_and(|n| !(1..=PageQuery::LIMIT_MAX).contains(&n)) {
-        let message = format!("limit must be 1 to {}", PageQuery::LIMIT_MAX);
-        return Err(ApiError::BadRequest { message });
-    }
-    Ok(query)
-}
 
 /// List interfaces
 #[utoipa::path(
@@ -89,7 +81,8 @@ pub(crate) async fn list_shaped<S: Service>(
     State(shared): State<Arc<Shared<S>>>,
     Read { level, query }: Read<PageQuery>,
 ) -> Result<Enveloped<ShapedList>, ApiError> {
-    let (list, meta) = shared.service.shaped(checked(query)?, level).await?;
+    check_limit(query.limit, PageQuery::LIMIT_MAX)?;
+    let (list, meta) = shared.service.shaped(query, level).await?;
     Ok(Enveloped(list, meta))
 }
 
@@ -142,7 +135,8 @@ pub(crate) async fn cgnat_sessions<S: Service>(
     State(shared): State<Arc<Shared<S>>>,
     Read { level, query }: Read<PageQuery>,
 ) -> Result<Enveloped<CgnatList>, ApiError> {
-    let (list, meta) = shared.service.cgnat_sessions(checked(query)?, level).await?;
+    check_limit(query.limit, PageQuery::LIMIT_MAX)?;
+    let (list, meta) = shared.service.cgnat_sessions(query, level).await?;
     Ok(Enveloped(list, meta))
 }
 

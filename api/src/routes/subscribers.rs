@@ -1,5 +1,5 @@
 use crate::error::ApiError;
-use crate::extract::{Body, Enveloped, NoQuery, PathArg, Read};
+use crate::extract::{Body, Enveloped, NoQuery, PathArg, Read, check_limit};
 use crate::router::Shared;
 use crate::routes::Routes;
 use crate::service::{Caller, Service};
@@ -25,10 +25,7 @@ pub(crate) async fn list_subscribers<S: Service>(
     State(shared): State<Arc<Shared<S>>>,
     Read { level, query }: Read<SubscriberQuery>,
 ) -> Result<Enveloped<SubscriberList>, ApiError> {
-    if query.limit.is_some_and(|n| !(1..=SubscriberQuery::LIMIT_MAX).contains(&n)) {
-        let message = format!("limit must be 1 to {}", SubscriberQuery::LIMIT_MAX);
-        return Err(ApiError::BadRequest { message });
-    }
+    check_limit(query.limit, SubscriberQuery::LIMIT_MAX)?;
     let limit = query.limit();
     let (sessions, meta) = shared.service.subscribers(query, level).await?;
     let full = u32::try_from(sessions.len()).is_ok_and(|n| n >= limit);

@@ -264,8 +264,7 @@ impl AuditDoc {
     }
 
     fn op(&self, key: DocKey, expect: Expect) -> DocumentOp {
-        let value = serde_json::to_vec(self).expect("plain records always serialise");
-        DocumentOp::Put { collection: Collection::Audit, key, value, expect }
+        document::put_at(Collection::Audit, key, self, expect)
     }
 
     fn entry(self, id: &str, document: &Document) -> AuditEntry {

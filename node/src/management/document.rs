@@ -26,8 +26,18 @@ pub(crate) fn put<T: Serialize>(
     value: &T,
     expect: Expect,
 ) -> DocumentOp {
+    put_at(collection, DocKey::Named(key.to_owned()), value, expect)
+}
+
+/// Writes a document.
+pub(crate) fn put_at<T: Serialize>(
+    collection: Collection,
+    key: DocKey,
+    value: &T,
+    expect: Expect,
+) -> DocumentOp {
     let value = serde_json::to_vec(value).expect("plain records always serialise");
-    DocumentOp::Put { collection, key: DocKey::Named(key.to_owned()), value, expect }
+    DocumentOp::Put { collection, key, value, expect }
 }
 
 /// Removes a document.

@@ -4,7 +4,7 @@
 use crate::clock;
 use crate::member::Member;
 use crate::peer::Request;
-use crate::service::{interface, state_name};
+use crate::service::{interface, same_secret, state_name};
 use crate::waiting::Waiting;
 use api::types::policy::{StaticSubscriber, WaitingSource};
 use api::{ApiError, KeyRefusal};
@@ -13,7 +13,6 @@ use futures::future::join_all;
 use ipnet::IpNet;
 use model::{GroupId, GroupService, Secret, Session, SessionKind, StaticSession};
 use raft_store::{Command, PutStatic, State, StaticEdit};
-use sha2::{Digest as _, Sha256};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -54,8 +53,7 @@ impl Member {
 /// [`KeyRefusal`].
 pub fn check_key(configured: Option<&Secret>, given: &Secret) -> Result<(), KeyRefusal> {
     let configured = configured.ok_or(KeyRefusal::Unset)?;
-    // Digests of equal length: comparing them tells nothing of the key.
-    let same = Sha256::digest(given.expose()) == Sha256::digest(configured.expose());
+    let same = same_secret(given.expose(), configured.expose());
     if same { Ok(()) } else { Err(KeyRefusal::Wrong) }
 }
 

@@ -138,10 +138,7 @@ impl NetworkService for Api {
         let state = self.member()?.local.store.state();
         let services = |group: &str| {
             let group = state.groups().find(|g| g.name == group);
-            let label = |s: &model::GroupService| match s {
-                model::GroupService::Pppoe => "pppoe".to_owned(),
-                model::GroupService::Dhcp => "dhcp".to_owned(),
-            };
+            let label = |s: &model::GroupService| s.label().to_owned();
             group.map(|g| g.services.iter().map(label).collect()).unwrap_or_default()
         };
         let access = self.ports().map(|p| p.access.as_slice()).unwrap_or_default();

@@ -1,33 +1,14 @@
 //! The configuration of a running node: edit, compare, commit, take back.
-#![expect(clippy::unwrap_used, reason = "a test whose set-up failed has nothing left to say")]
 
-use api::types::CredentialKind;
+use crate::site::{ann, free_ports};
 use api::types::config::{CommitRequest, DeleteRequest, HistoryQuery, RollbackRequest, SetRequest};
-use api::{ApiError, Caller, ConfigService, PermissionSet, ReadLevel};
-use model::ApiRole;
+use api::{ApiError, ConfigService, ReadLevel};
 use node::dev::{self, DevArgs};
 use node::service::Api;
 use serde_json::{Value, json};
-use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 const LEVEL: ReadLevel = ReadLevel::Linearizable;
-
-/// A port with two free ones after it; the dev node takes three in a row.
-fn free_ports() -> SocketAddr {
-    (0..50)
-        .find_map(|_| {
-            let first = UdpSocket::bind("127.0.0.1:0").ok()?;
-            let at = first.local_addr().ok()?;
-            let free = |port: u16| {
-                std::net::TcpListener::bind((at.ip(), port)).is_ok()
-                    && UdpSocket::bind((at.ip(), port)).is_ok()
-            };
-            let next = at.port().checked_add(2)?;
-            (std::net::TcpListener::bind(at).is_ok() && free(next - 1) && free(next)).then_some(at)
-        })
-        .expect("three free ports in a row")
-}
 
 struct Node {
     api: Api,
@@ -59,18 +40,6 @@ impl Node {
 
     async fn running(&self) -> Value {
         self.api.config(LEVEL).await.unwrap().0.config
-    }
-}
-
-fn ann() -> Caller {
-    Caller {
-        username: "ann".into(),
-        role: ApiRole::admin(),
-        permissions: PermissionSet::all(),
-        credential: CredentialKind::Token,
-        address: None,
-        request_id: "r".into(),
-        idempotency_key: None,
     }
 }
 

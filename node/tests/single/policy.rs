@@ -1,17 +1,15 @@
 //! Policy over the real API of a running node: the PureNAS dialect, and `/api/v1/policy`.
-#![expect(clippy::unwrap_used, reason = "a test whose set-up failed has nothing left to say")]
 
+use crate::site::{ann, free_ports};
 use api::types::config::{CommitRequest, SetRequest};
-use api::types::{CredentialKind, LoginRequest, SubscriberQuery};
-use api::{Caller, Client, ClientConfig, ConfigService as _, PermissionSet, ReadLevel, TlsTrust};
-use model::{
-    ApiRole, Attachment, BanScope, MacAddr, PortId, Secret, SessionId, Tick, UnixMs, Vlans,
-};
+use api::types::{LoginRequest, SubscriberQuery};
+use api::{Client, ClientConfig, ConfigService as _, ReadLevel, TlsTrust};
+use model::{Attachment, BanScope, MacAddr, PortId, Secret, SessionId, Tick, UnixMs, Vlans};
 use node::daemon::Daemon;
 use node::dev::{self, DevArgs};
 use node::service::Api;
 use serde_json::{Value, json};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,34 +17,6 @@ const KEY: &str = "0123456789abcdef";
 /// In the network of the DHCP pool, and nobody's.
 const FREE: Ipv4Addr = Ipv4Addr::new(100, 65, 200, 1);
 const LEVEL: ReadLevel = ReadLevel::Linearizable;
-
-/// A port with two free ones after it; the dev node takes three in a row.
-fn free_ports() -> SocketAddr {
-    (0..50)
-        .find_map(|_| {
-            let first = UdpSocket::bind("127.0.0.1:0").ok()?;
-            let at = first.local_addr().ok()?;
-            let free = |port: u16| {
-                std::net::TcpListener::bind((at.ip(), port)).is_ok()
-                    && UdpSocket::bind((at.ip(), port)).is_ok()
-            };
-            let next = at.port().checked_add(2)?;
-            (std::net::TcpListener::bind(at).is_ok() && free(next - 1) && free(next)).then_some(at)
-        })
-        .expect("three free ports in a row")
-}
-
-fn ann() -> Caller {
-    Caller {
-        username: "ann".into(),
-        role: ApiRole::admin(),
-        permissions: PermissionSet::all(),
-        credential: CredentialKind::Token,
-        address: None,
-        request_id: "r".into(),
-        idempotency_key: None,
-    }
-}
 
 struct Site {
     daemon: Arc<Daemon>,

@@ -1,6 +1,6 @@
 use super::roles::permissions;
 use crate::error::ApiError;
-use crate::extract::{Body, Enveloped, NoQuery, PathArg, Personal, Read, Tagged};
+use crate::extract::{Body, Enveloped, NoQuery, PathArg, Personal, Read, Tagged, check_limit};
 use crate::router::Shared;
 use crate::routes::Routes;
 use crate::service::{Caller, IfMatch, Service};
@@ -123,10 +123,7 @@ pub(crate) async fn list_audit<S: Service>(
     State(shared): State<Arc<Shared<S>>>,
     Read { level, query }: Read<AuditQuery>,
 ) -> Result<Enveloped<AuditList>, ApiError> {
-    if !(1..=AuditQuery::LIMIT_MAX).contains(&query.limit()) {
-        let message = format!("limit must be 1 to {}", AuditQuery::LIMIT_MAX);
-        return Err(ApiError::BadRequest { message });
-    }
+    check_limit(query.limit, AuditQuery::LIMIT_MAX)?;
     let limit = query.limit();
     let (audit, meta) = shared.service.audit(query, level).await?;
     let full = u32::try_from(audit.len()).is_ok_and(|n| n >= limit);

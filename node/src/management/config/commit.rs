@@ -5,6 +5,7 @@ use super::store::{
     self, Archived, CANDIDATE, CONFIRM, Candidate, ConfigStore, Confirm, FIRST, RUNNING, Running,
 };
 use crate::management::audit::{Act, Who, Write};
+use crate::management::document;
 use crate::peer::Request;
 use api::types::config::{CommitRequest, CommitResponse};
 use api::types::{Configuration, FieldError};
@@ -98,11 +99,8 @@ impl ConfigStore {
                 }
             };
         };
-        let mut ops = vec![DocumentOp::Delete {
-            collection: Collection::Config,
-            key: CANDIDATE.to_owned(),
-            expect: Expect::Revision(revision),
-        }];
+        let mut ops =
+            vec![document::delete(Collection::Config, CANDIDATE, Expect::Revision(revision))];
         let deadline_ms = match request.confirm_s {
             Some(s) => {
                 let at = self.local.store.now().plus_secs(u64::from(s)).0;
@@ -231,7 +229,7 @@ impl ConfigStore {
 }
 
 pub(super) fn delete_confirm(expect: Expect) -> DocumentOp {
-    DocumentOp::Delete { collection: Collection::Config, key: CONFIRM.to_owned(), expect }
+    document::delete(Collection::Config, CONFIRM, expect)
 }
 
 fn check_request(request: &CommitRequest) -> Result<(), ApiError> {

@@ -4,10 +4,11 @@ use super::commit::{Plan, delete_confirm};
 use super::store::{self, CANDIDATE, CONFIRM, ConfigStore, Confirm};
 use crate::clock;
 use crate::management::audit::Who;
+use crate::management::document;
 use crate::peer::Local;
 use api::ApiError;
 use model::Collection;
-use raft_store::{DocumentOp, Expect, Role};
+use raft_store::{Expect, Role};
 use std::time::Duration;
 use tracing::{error, warn};
 
@@ -57,11 +58,7 @@ impl ConfigStore {
         let mut ops = vec![delete_confirm(Expect::Revision(revision))];
         // A candidate that was begun on the commit which now goes away would bring it back.
         if state.document(Collection::Config, CANDIDATE).is_some() {
-            ops.push(DocumentOp::Delete {
-                collection: Collection::Config,
-                key: CANDIDATE.to_owned(),
-                expect: Expect::Any,
-            });
+            ops.push(document::delete(Collection::Config, CANDIDATE, Expect::Any));
         }
         let comment = format!("commit by {} not confirmed in time", waiting.author);
         let who = Who::system();

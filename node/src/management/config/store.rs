@@ -3,7 +3,7 @@
 use super::commit::dry_run;
 use super::{compile, secrets, tree};
 use crate::management::audit::{Act, Journal, Who, Write};
-use crate::management::document::revision_of;
+use crate::management::document::{self, revision_of};
 use crate::peer::Local;
 use api::types::Configuration;
 use api::types::config::{
@@ -361,11 +361,7 @@ impl ConfigStore {
             return Ok((DiscardResponse { count: 0 }, Meta::at(state.applied())));
         };
         let count = tree::differences(&running_tree(&state)?, &candidate.tree).len();
-        let delete = DocumentOp::Delete {
-            collection: Collection::Config,
-            key: CANDIDATE.to_owned(),
-            expect: Expect::Any,
-        };
+        let delete = document::delete(Collection::Config, CANDIDATE, Expect::Any);
         let act = Act::new("config.discard", "config/candidate");
         let revision = self.commit_as(who, vec![delete], act).await?;
         Ok((DiscardResponse { count }, Meta::at(revision)))

@@ -1,6 +1,7 @@
 //! Webhooks, cursors and dead letters as replicated documents.
 
 use crate::management::audit::{Act, Journal, Who, Write};
+use crate::management::document;
 use crate::peer::Local;
 use api::types::event::{EventId, EventKind, SubscriberEvent};
 use api::types::webhook::{
@@ -52,20 +53,6 @@ fn internal(cause: impl std::fmt::Display) -> ApiError {
 
 fn decoded<T: for<'a> Deserialize<'a>>(value: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(value).map_err(internal)
-}
-
-fn put<T: Serialize>(
-    collection: Collection,
-    key: DocKey,
-    value: &T,
-    expect: Expect,
-) -> Result<DocumentOp, ApiError> {
-    let value = serde_json::to_vec(value).map_err(internal)?;
-    Ok(DocumentOp::Put { collection, key, value, expect })
-}
-
-fn delete(collection: Collection, key: &str, expect: Expect) -> DocumentOp {
-    DocumentOp::Delete { collection, key: key.to_owned(), expect }
 }
 
 /// Cuts what a peer may have written at length.
@@ -147,10 +134,9 @@ impl Webhooks {
         };
         for (attempt, id) in (0..TRIES).zip(ids.as_chunks::<4>().0) {
             let id = hex::encode(id);
-            let key = DocKey::Named(id.clone());
             // An id that was used before may have dead letters; they would look like the new one's.
-            let unused = delete(Collection::WebhookCursor, &id, Expect::Any);
-            let ops = vec![put(Collection::Webhook, key, &hook, Expect::Absent)?, unused];
+            let unused = document::delete(Collection::WebhookCursor, &id, Expect::Any);
+            let ops = vec![document::put(Collection::Webhook, &id, &hook, Expect::Absent), unused];
             let after = json!({ "id": id, "url": hook.url, "events": hook.events });
             let act = Act::new("webhook.create", "webhook").after(after);
             match self.commit(who, ops, act, attempt).await {
@@ -173,8 +159,8 @@ impl Webhooks {
         who: &Who,
     ) -> Result<(WebhookDeleted, Meta), ApiError> {
         let ops = vec![
-            delete(Collection::Webhook, id, Expect::Present),
-            delete(Collection::WebhookCursor, id, Expect::Any),
+            document::delete(Collection::Webhook, id, Expect::Present),
+            document::delete(Collection::WebhookCursor, id, Expect::Any),
         ];
         let act = Act::new("webhook.delete", format!("webhook/{id}"));
         let revision = self.commit(who, ops, act, 0).await;
@@ -208,7 +194,7 @@ impl Webhooks {
         id: &str,
         who: &Who,
     ) -> Result<(WebhookDeleted, Meta), ApiError> {
-        let op = delete(Collection::WebhookDeadLetter, id, Expect::Present);
+        let op = document::delete(Collection::WebhookDeadLetter, id, Expect::Present);
         let act = Act::new("dead_letter.delete", format!("dead_letter/{id}"));
         let revision = self.commit(who, vec![op], act, 0).await;
         let revision = revision.map_err(|e| absent(e, "dead letter", id))?;
@@ -228,11 +214,11 @@ impl Webhooks {
             key: id.to_owned(),
             expect: Expect::Present,
         };
-        let key = DocKey::Named(id.to_owned());
-        let mut ops = vec![check, put(Collection::WebhookCursor, key, cursor, Expect::Any)?];
+        let mut ops =
+            vec![check, document::put(Collection::WebhookCursor, id, cursor, Expect::Any)];
         if let Some(letter) = letter {
             let collection = Collection::WebhookDeadLetter;
-            ops.push(put(collection, DocKey::FromRevision, letter, Expect::Absent)?);
+            ops.push(document::put_at(collection, DocKey::FromRevision, letter, Expect::Absent));
         }
         // No record: nobody asked for it.
         let command = Command::Documents(DocumentBatch::from(ops));

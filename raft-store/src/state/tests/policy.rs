@@ -1,4 +1,5 @@
 use super::fixture::*;
+use super::snapshots::read_damaged;
 use crate::change::Change;
 use crate::command::{
     Command, DocKey, DocumentBatch, DocumentOp, Expect, OpReply, PutStatic, Refusal, Reply,
@@ -337,16 +338,7 @@ fn policy_comes_back_from_a_snapshot_whose_bytes_are_frozen() {
 
 #[test]
 fn damaged_policy_records_never_panic() {
-    let sections = full().state.write_sections();
-    for (s, section) in sections.iter().enumerate() {
-        for (r, record) in section.records.iter().enumerate() {
-            for at in 0..record.len() {
-                let mut damaged = sections.clone();
-                damaged[s].records[r][at] ^= 0x15;
-                let _ = State::from_sections(damaged);
-            }
-        }
-    }
+    read_damaged(&full().state.write_sections());
 }
 
 #[test]
