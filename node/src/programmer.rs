@@ -203,7 +203,13 @@ impl<P: Plane> Programmer<P> {
     fn span(&self, batch: &ChangeBatch) -> Span {
         let Some(trace) = batch.trace.as_deref() else { return Span::none() };
         let told = |change: &Change| {
-            let settings = matches!(change, Change::GroupChanged(_) | Change::PoolChanged(_));
+            let settings = matches!(
+                change,
+                Change::GroupChanged(_)
+                    | Change::PoolChanged(_)
+                    | Change::ClusterChanged
+                    | Change::BanChanged(_)
+            );
             settings || change.session().is_some()
         };
         let trace = Some(trace).filter(|_| batch.changes.iter().any(told));
