@@ -3,7 +3,7 @@
 
 mod ends;
 
-use crate::lab::cluster::{Cluster, NodeName, Settings, eventually};
+use crate::lab::cluster::{Cluster, NodeName, Settings, eventually, pause};
 use crate::lab::faults::Fault;
 use crate::lab::topology::{self, Topology};
 use crate::lab::wire::Watcher;
@@ -360,10 +360,10 @@ impl Run {
 
     async fn measure_rate(&self) -> Result<()> {
         // The burst is spent before anything is measured.
-        tokio::time::sleep(RATE_WINDOW / 3).await;
+        pause(RATE_WINDOW / 3).await;
         let counts = || [Channel::Up, Channel::Down].map(|c| self.shared().count(HENRY, c));
         let (before, since) = (counts(), boottime_now());
-        tokio::time::sleep(RATE_WINDOW).await;
+        pause(RATE_WINDOW).await;
         let (after, window) = (counts(), boottime_now().since(since));
         for (name, (before, after), bps) in [
             ("up", (before[0], after[0]), RATE.up_bps),

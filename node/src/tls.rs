@@ -110,43 +110,48 @@ impl ApiTls {
                 _ = hangup.recv() => told = None,
                 () = clock::until(Some(clock::now() + poll)) => {}
             }
-            let Some(files) = &mut self.files else { continue };
-            let read = async {
-                io::Result::Ok((
-                    tokio::fs::read(&files.chain).await?,
-                    tokio::fs::read(&files.key).await?,
-                ))
-            };
-            let changed = match read.await {
-                Ok((chain, key)) if digest(&chain, &key) == files.digest => continue,
-                Ok((chain, key)) => {
-                    server_config(&chain, &key).map(|config| (config, digest(&chain, &key)))
-                }
-                Err(error) => Err(error),
-            };
-            match changed {
-                Ok((config, digest)) => {
-                    self.config.reload_from_config(config);
-                    files.digest = digest;
-                    told = None;
-                    tracing::info!(
-                        event = "TANDEM-TLS-RELOADED",
-                        chain = %files.chain.display(),
-                        "new connections get the new certificate"
-                    );
-                }
-                // While two files are being replaced they do not belong together for a moment.
-                Err(error) if told.as_deref() != Some(error.to_string().as_str()) => {
-                    tracing::warn!(
-                        event = "TANDEM-TLS-REFUSED",
-                        chain = %files.chain.display(),
-                        %error,
-                        "the certificate in use stays"
-                    );
-                    told = Some(error.to_string());
-                }
-                Err(_) => {}
+            self.look(&mut told).await;
+        }
+    }
+
+    /// Takes up files that changed. The fault that is in `told` is not told again.
+    async fn look(&mut self, told: &mut Option<String>) {
+        let Some(files) = &mut self.files else { return };
+        let read = async {
+            io::Result::Ok((
+                tokio::fs::read(&files.chain).await?,
+                tokio::fs::read(&files.key).await?,
+            ))
+        };
+        let changed = match read.await {
+            Ok((chain, key)) if digest(&chain, &key) == files.digest => return,
+            Ok((chain, key)) => {
+                server_config(&chain, &key).map(|config| (config, digest(&chain, &key)))
             }
+            Err(error) => Err(error),
+        };
+        match changed {
+            Ok((config, digest)) => {
+                self.config.reload_from_config(config);
+                files.digest = digest;
+                *told = None;
+                tracing::info!(
+                    event = "TANDEM-TLS-RELOADED",
+                    chain = %files.chain.display(),
+                    "new connections get the new certificate"
+                );
+            }
+            // While two files are being replaced they do not belong together for a moment.
+            Err(error) if told.as_deref() != Some(error.to_string().as_str()) => {
+                tracing::warn!(
+                    event = "TANDEM-TLS-REFUSED",
+                    chain = %files.chain.display(),
+                    %error,
+                    "the certificate in use stays"
+                );
+                *told = Some(error.to_string());
+            }
+            Err(_) => {}
         }
     }
 }
@@ -319,7 +324,9 @@ mod tests {
         // Files that do not belong together, or are none, change nothing.
         std::fs::write(&chain, &second.chain).unwrap();
         std::fs::write(&key, "junk").unwrap();
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut told = None;
+        tls.clone().look(&mut told).await;
+        assert!(told.is_some(), "it looked, and refused them");
         assert_eq!(connect(addr, &[&TLS13]).await.1, first.der);
         write(&second);
         wait_for(addr, &second.der).await;
